@@ -1,0 +1,68 @@
+//! What can go wrong with a store, in the store's words.
+
+use std::io;
+use std::path::PathBuf;
+
+use storage_layout::Digest;
+
+/// A fault of a store. Absence is never one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused a file operation.
+    #[error("cannot {doing} {path}")]
+    Io {
+        /// What was being done, in the infinitive.
+        doing: &'static str,
+        /// With which file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The tree holds something that is not what its path says.
+    #[error("{path} is damaged: {why}")]
+    Corrupt {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file that is to be read whole is larger than its limit.
+    #[error("{digest} has {len} bytes, which is more than {limit}")]
+    TooLarge {
+        /// Which blob.
+        digest: Digest,
+        /// How large it is.
+        len: u64,
+        /// How large it may be.
+        limit: u64,
+    },
+    /// The disk is full.
+    #[error("no space left: {free} bytes free at {}", path.display())]
+    NoSpace {
+        /// What is left, in bytes.
+        free: u64,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The root turned read-only under a writer.
+    #[error("{} has become read-only", path.display())]
+    BecameReadOnly {
+        /// Which root.
+        path: PathBuf,
+    },
+    /// Another process holds the writer's lock.
+    #[error("{} is being written by another process{}", path.display(), holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Locked {
+        /// Which root.
+        path: PathBuf,
+        /// Who holds it, where that is known.
+        holder: Option<u32>,
+    },
+    /// Another request appends to the upload.
+    #[error("the upload is being written by another request")]
+    UploadBusy,
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}

@@ -1,0 +1,179 @@
+//! `Digest` and `Algorithm`: parsed once, lower-case hex of the right length.
+//!
+//! Knows the grammar of the image specification's [digests]. Does not know how
+//! to compute one.
+//!
+//! [digests]: https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md#digests
+
+use core::fmt;
+use core::str::FromStr;
+
+/// A registered digest algorithm that this registry can verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// SHA-256, which every implementation must support.
+    Sha256,
+    /// SHA-512, which implementations may support.
+    Sha512,
+}
+
+impl Algorithm {
+    /// Every algorithm, in the order in which directories are searched.
+    pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
+
+    /// The algorithm named `name` (`sha256` or `sha512`).
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == name)
+    }
+
+    /// The name, as it stands before the colon of a digest.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// How many bytes a digest of this algorithm has.
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A content digest: an algorithm and a value of exactly its length.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest {
+    algorithm: Algorithm,
+    /// The value, then zeros up to the longest algorithm's length.
+    bytes: [u8; Self::MAX],
+}
+
+impl Digest {
+    const MAX: usize = Algorithm::Sha512.len();
+
+    /// Parses `algorithm:hex`, hex in lower case.
+    ///
+    /// # Errors
+    /// Names what is wrong: no colon, an algorithm that is not supported, or a
+    /// value that is not lower-case hex of the right length.
+    pub fn parse(text: &str) -> Result<Self, DigestError> {
+        let (algorithm, hex) = text.split_once(':').ok_or(DigestError::NoColon)?;
+        let algorithm = Algorithm::parse(algorithm).ok_or(DigestError::UnsupportedAlgorithm)?;
+        Self::from_hex(algorithm, hex).ok_or(DigestError::Value(algorithm))
+    }
+
+    /// The digest with this lower-case hex value, if it is one.
+    pub fn from_hex(algorithm: Algorithm, hex: &str) -> Option<Self> {
+        let hex = hex.as_bytes();
+        if hex.len() != algorithm.len() * 2 {
+            return None;
+        }
+        let mut bytes = [0; Self::MAX];
+        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
+            let [high, low] = pair else { return None };
+            *byte = nibble(*high)? << 4 | nibble(*low)?;
+        }
+        Some(Self { algorithm, bytes })
+    }
+
+    /// The digest with this value, if its length is the algorithm's.
+    pub fn from_bytes(algorithm: Algorithm, value: &[u8]) -> Option<Self> {
+        if value.len() != algorithm.len() {
+            return None;
+        }
+        let mut bytes = [0; Self::MAX];
+        bytes.get_mut(..value.len())?.copy_from_slice(value);
+        Some(Self { algorithm, bytes })
+    }
+
+    /// The algorithm.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The value, as many bytes as the algorithm says.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.split_at(self.algorithm.len()).0
+    }
+
+    /// Displays the value as lower-case hex, without the algorithm.
+    pub fn hex(&self) -> impl fmt::Display + '_ {
+        Hex(self.as_bytes())
+    }
+
+    /// The first byte of the value: the directory that the blob lies in.
+    pub const fn first_byte(&self) -> u8 {
+        self.bytes[0]
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm, self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+/// Why a text is not a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DigestError {
+    /// There is no colon between algorithm and value.
+    NoColon,
+    /// The algorithm is not one that can be verified here.
+    UnsupportedAlgorithm,
+    /// The value is not lower-case hex of the algorithm's length.
+    Value(Algorithm),
+}
+
+impl fmt::Display for DigestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoColon => f.write_str("a digest is written algorithm:hex"),
+            Self::UnsupportedAlgorithm => f.write_str("digest algorithm is neither sha256 nor sha512"),
+            Self::Value(algorithm) => {
+                write!(f, "a {algorithm} digest has {} lower-case hex digits", algorithm.len() * 2)
+            }
+        }
+    }
+}
+
+impl core::error::Error for DigestError {}

@@ -1,0 +1,237 @@
+//! `Entry`, every file that may lie in the tree, and `Dir`, every directory
+//! worth listing.
+//!
+//! ```text
+//! docker/registry/v2
+//! ├── blobs/<algorithm>/<first two hex digits>/<hex>/data          Blob
+//! └── repositories/<name>
+//!     ├── _layers/<algorithm>/<hex>/link                           LayerLink
+//!     ├── _manifests
+//!     │   ├── revisions/<algorithm>/<hex>/link                     RevisionLink
+//!     │   └── tags/<tag>
+//!     │       ├── current/link                                     TagCurrent
+//!     │       └── index/<algorithm>/<hex>/link                     TagIndex
+//!     └── _uploads/<uuid>
+//!         ├── data                                                 UploadData
+//!         ├── startedat                                            UploadStartedAt
+//!         └── hashstates/<algorithm>/<offset>                      UploadHashState
+//! ```
+//!
+//! Source: distribution `registry/storage/paths.go`. Does not know what the
+//! files hold.
+
+use alloc::format;
+use alloc::string::String;
+
+use crate::digest::{Algorithm, Digest};
+use crate::name::RepositoryName;
+use crate::path::RelativePath;
+use crate::tag::Tag;
+use crate::upload_id::UploadId;
+
+const ROOT: &str = "docker/registry/v2";
+const BLOBS: &str = "docker/registry/v2/blobs/";
+const REPOSITORIES: &str = "docker/registry/v2/repositories/";
+
+/// A file of the store. Everything that can exist has a variant; nothing else does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Entry {
+    /// The bytes of a blob, shared by all repositories.
+    Blob(Digest),
+    /// Says that a repository holds a blob.
+    LayerLink(RepositoryName, Digest),
+    /// Says that a repository holds a manifest.
+    RevisionLink(RepositoryName, Digest),
+    /// What a tag points at.
+    TagCurrent(RepositoryName, Tag),
+    /// What a tag points at, or once did.
+    TagIndex(RepositoryName, Tag, Digest),
+    /// The bytes that an upload has received.
+    UploadData(RepositoryName, UploadId),
+    /// When an upload began, RFC 3339.
+    UploadStartedAt(RepositoryName, UploadId),
+    /// The state of a hash after this many bytes of an upload.
+    UploadHashState(RepositoryName, UploadId, Algorithm, u64),
+}
+
+impl Entry {
+    /// Where this entry lies, relative to the store's root.
+    pub fn path(&self) -> RelativePath {
+        RelativePath::new(match self {
+            Self::Blob(digest) => format!("{}/data", blob_directory(digest)),
+            Self::LayerLink(name, digest) => format!("{}/link", layer_directory(name, digest)),
+            Self::RevisionLink(name, digest) => format!("{}/link", revision_directory(name, digest)),
+            Self::TagCurrent(name, tag) => format!("{REPOSITORIES}{name}/_manifests/tags/{tag}/current/link"),
+            Self::TagIndex(name, tag, digest) => format!(
+                "{REPOSITORIES}{name}/_manifests/tags/{tag}/index/{}/{}/link",
+                digest.algorithm(),
+                digest.hex()
+            ),
+            Self::UploadData(name, id) => format!("{REPOSITORIES}{name}/_uploads/{id}/data"),
+            Self::UploadStartedAt(name, id) => format!("{REPOSITORIES}{name}/_uploads/{id}/startedat"),
+            Self::UploadHashState(name, id, algorithm, offset) => {
+                format!("{REPOSITORIES}{name}/_uploads/{id}/hashstates/{algorithm}/{offset}")
+            }
+        })
+    }
+
+    /// The entry that lies at `path`; `None` for a stranger.
+    pub fn parse(path: &str) -> Option<Self> {
+        if let Some(blob) = path.strip_prefix(BLOBS) {
+            return parse_blob(blob);
+        }
+        let (name, rest) = path.strip_prefix(REPOSITORIES)?.split_once("/_")?;
+        let name = RepositoryName::parse(name).ok()?;
+        let (kind, rest) = rest.split_once('/')?;
+        match kind {
+            "layers" => Some(Self::LayerLink(name, parse_linked(rest)?)),
+            "manifests" => parse_manifests(name, rest),
+            "uploads" => parse_upload(name, rest),
+            _ => None,
+        }
+    }
+
+    /// The repository that this entry belongs to; a blob belongs to none.
+    pub fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Blob(_) => None,
+            Self::LayerLink(name, _)
+            | Self::RevisionLink(name, _)
+            | Self::TagCurrent(name, _)
+            | Self::TagIndex(name, ..)
+            | Self::UploadData(name, _)
+            | Self::UploadStartedAt(name, _)
+            | Self::UploadHashState(name, ..) => Some(name),
+        }
+    }
+}
+
+fn blob_directory(digest: &Digest) -> String {
+    format!("{BLOBS}{}/{:02x}/{}", digest.algorithm(), digest.first_byte(), digest.hex())
+}
+
+fn layer_directory(name: &RepositoryName, digest: &Digest) -> String {
+    format!("{REPOSITORIES}{name}/_layers/{}/{}", digest.algorithm(), digest.hex())
+}
+
+fn revision_directory(name: &RepositoryName, digest: &Digest) -> String {
+    format!("{REPOSITORIES}{name}/_manifests/revisions/{}/{}", digest.algorithm(), digest.hex())
+}
+
+/// `<algorithm>/<first two hex digits>/<hex>/data`
+fn parse_blob(path: &str) -> Option<Entry> {
+    let (algorithm, rest) = path.split_once('/')?;
+    let (prefix, rest) = rest.split_once('/')?;
+    let hex = rest.strip_suffix("/data")?;
+    let digest = Digest::from_hex(Algorithm::parse(algorithm)?, hex)?;
+    hex.starts_with(prefix).then_some(())?;
+    (prefix.len() == 2).then_some(Entry::Blob(digest))
+}
+
+/// `<algorithm>/<hex>/link`
+fn parse_linked(path: &str) -> Option<Digest> {
+    let (algorithm, rest) = path.split_once('/')?;
+    Digest::from_hex(Algorithm::parse(algorithm)?, rest.strip_suffix("/link")?)
+}
+
+/// `revisions/...` or `tags/...`
+fn parse_manifests(name: RepositoryName, path: &str) -> Option<Entry> {
+    if let Some(revision) = path.strip_prefix("revisions/") {
+        return Some(Entry::RevisionLink(name, parse_linked(revision)?));
+    }
+    let (tag, rest) = path.strip_prefix("tags/")?.split_once('/')?;
+    let tag = Tag::parse(tag).ok()?;
+    if rest == "current/link" {
+        return Some(Entry::TagCurrent(name, tag));
+    }
+    Some(Entry::TagIndex(name, tag, parse_linked(rest.strip_prefix("index/")?)?))
+}
+
+/// `<uuid>/data`, `<uuid>/startedat` or `<uuid>/hashstates/<algorithm>/<offset>`
+fn parse_upload(name: RepositoryName, path: &str) -> Option<Entry> {
+    let (id, rest) = path.split_once('/')?;
+    let id = UploadId::parse(id).ok()?;
+    match rest {
+        "data" => return Some(Entry::UploadData(name, id)),
+        "startedat" => return Some(Entry::UploadStartedAt(name, id)),
+        _ => {}
+    }
+    let (algorithm, offset) = rest.strip_prefix("hashstates/")?.split_once('/')?;
+    Some(Entry::UploadHashState(name, id, Algorithm::parse(algorithm)?, parse_offset(offset)?))
+}
+
+/// A decimal number in its one spelling: no sign, no leading zero.
+fn parse_offset(text: &str) -> Option<u64> {
+    let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if canonical { text.parse().ok() } else { None }
+}
+
+/// A directory of the store that is worth listing, or whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dir {
+    /// `docker/registry/v2`.
+    Root,
+    /// The directories of an algorithm's blobs, named by two hex digits.
+    Blobs(Algorithm),
+    /// The blobs of an algorithm that begin with a byte, named by their hex.
+    BlobPrefix(Algorithm, u8),
+    /// A blob's own directory, which holds `data`.
+    Blob(Digest),
+    /// All repositories, named by first components.
+    Repositories,
+    /// A repository, or a prefix of the names of others: components and `_` directories.
+    Repository(RepositoryName),
+    /// A repository's linked blobs, named by their hex.
+    Layers(RepositoryName, Algorithm),
+    /// One linked blob's own directory, which holds `link`.
+    Layer(RepositoryName, Digest),
+    /// `_manifests`, whose presence makes a repository.
+    Manifests(RepositoryName),
+    /// A repository's manifests, named by their hex.
+    Revisions(RepositoryName, Algorithm),
+    /// One manifest's own directory, which holds `link`.
+    Revision(RepositoryName, Digest),
+    /// A repository's tags.
+    Tags(RepositoryName),
+    /// One tag, with all that it points at or once did.
+    Tag(RepositoryName, Tag),
+    /// What a tag points at or once did, named by hex.
+    TagIndex(RepositoryName, Tag, Algorithm),
+    /// A repository's uploads, named by UUID.
+    Uploads(RepositoryName),
+    /// One upload.
+    Upload(RepositoryName, UploadId),
+    /// An upload's hash states of an algorithm, named by offset.
+    HashStates(RepositoryName, UploadId, Algorithm),
+}
+
+impl Dir {
+    /// Where this directory lies, relative to the store's root.
+    pub fn path(&self) -> RelativePath {
+        RelativePath::new(match self {
+            Self::Root => ROOT.into(),
+            Self::Blobs(algorithm) => format!("{BLOBS}{algorithm}"),
+            Self::BlobPrefix(algorithm, byte) => format!("{BLOBS}{algorithm}/{byte:02x}"),
+            Self::Blob(digest) => blob_directory(digest),
+            Self::Repositories => format!("{ROOT}/repositories"),
+            Self::Repository(name) => format!("{REPOSITORIES}{name}"),
+            Self::Layers(name, algorithm) => format!("{REPOSITORIES}{name}/_layers/{algorithm}"),
+            Self::Layer(name, digest) => layer_directory(name, digest),
+            Self::Manifests(name) => format!("{REPOSITORIES}{name}/_manifests"),
+            Self::Revisions(name, algorithm) => {
+                format!("{REPOSITORIES}{name}/_manifests/revisions/{algorithm}")
+            }
+            Self::Revision(name, digest) => revision_directory(name, digest),
+            Self::Tags(name) => format!("{REPOSITORIES}{name}/_manifests/tags"),
+            Self::Tag(name, tag) => format!("{REPOSITORIES}{name}/_manifests/tags/{tag}"),
+            Self::TagIndex(name, tag, algorithm) => {
+                format!("{REPOSITORIES}{name}/_manifests/tags/{tag}/index/{algorithm}")
+            }
+            Self::Uploads(name) => format!("{REPOSITORIES}{name}/_uploads"),
+            Self::Upload(name, id) => format!("{REPOSITORIES}{name}/_uploads/{id}"),
+            Self::HashStates(name, id, algorithm) => {
+                format!("{REPOSITORIES}{name}/_uploads/{id}/hashstates/{algorithm}")
+            }
+        })
+    }
+}
