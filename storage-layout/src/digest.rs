@@ -35,6 +35,7 @@ impl Algorithm {
     }
 
     /// How many bytes a digest of this algorithm has.
+    #[expect(clippy::len_without_is_empty, reason = "no digest is empty")]
     pub const fn len(self) -> usize {
         match self {
             Self::Sha256 => 32,
@@ -177,3 +178,71 @@ impl fmt::Display for DigestError {
 }
 
 impl core::error::Error for DigestError {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString};
+
+    use super::*;
+
+    const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn grammar_of_digests() {
+        let long: String = [NOTHING, NOTHING].concat();
+        let upper = NOTHING.to_uppercase();
+        let value = |algorithm| Err(DigestError::Value(algorithm));
+        for (text, expected) in [
+            (["sha256:", NOTHING].concat(), Ok(Algorithm::Sha256)),
+            (["sha512:", &long].concat(), Ok(Algorithm::Sha512)),
+            (String::new(), Err(DigestError::NoColon)),
+            (NOTHING.into(), Err(DigestError::NoColon)),
+            ([":", NOTHING].concat(), Err(DigestError::UnsupportedAlgorithm)),
+            (["md5:", NOTHING].concat(), Err(DigestError::UnsupportedAlgorithm)),
+            (["SHA256:", NOTHING].concat(), Err(DigestError::UnsupportedAlgorithm)),
+            (["sha256+b64:", NOTHING].concat(), Err(DigestError::UnsupportedAlgorithm)),
+            ("sha256:".into(), value(Algorithm::Sha256)),
+            (["sha256:", &upper].concat(), value(Algorithm::Sha256)),
+            (["sha256:", &long].concat(), value(Algorithm::Sha256)),
+            (["sha512:", NOTHING].concat(), value(Algorithm::Sha512)),
+            (["sha256:", NOTHING, "\n"].concat(), value(Algorithm::Sha256)),
+            (["sha256:", &NOTHING[1..], "g"].concat(), value(Algorithm::Sha256)),
+            (["sha256:", &NOTHING[2..], "é"].concat(), value(Algorithm::Sha256)),
+            (["sha256::", &NOTHING[1..]].concat(), value(Algorithm::Sha256)),
+        ] {
+            assert_eq!(Digest::parse(&text).map(|it| it.algorithm()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_written_as_it_was_read() {
+        for text in [["sha256:", NOTHING].concat(), ["sha512:", NOTHING, NOTHING].concat()] {
+            let digest = Digest::parse(&text).unwrap();
+            assert_eq!(digest.to_string(), text);
+            assert_eq!(Digest::from_bytes(digest.algorithm(), digest.as_bytes()), Some(digest));
+            assert_eq!(digest.first_byte(), 0xe3);
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_length_is_no_digest() {
+        for len in [0, 1, 31, 33, 63, 65] {
+            for algorithm in Algorithm::ALL {
+                assert_eq!(
+                    Digest::from_bytes(algorithm, &[0; 65][..len]),
+                    None,
+                    "{algorithm} of {len} bytes"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn digests_sort_as_their_text_does() {
+        let low = Digest::from_bytes(Algorithm::Sha256, &[0; 32]).unwrap();
+        let high = Digest::from_bytes(Algorithm::Sha256, &[0xff; 32]).unwrap();
+        let other = Digest::from_bytes(Algorithm::Sha512, &[0; 64]).unwrap();
+        assert!(low < high && high < other);
+        assert!(low.to_string() < high.to_string() && high.to_string() < other.to_string());
+    }
+}

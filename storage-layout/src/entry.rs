@@ -1,5 +1,4 @@
-//! `Entry`, every file that may lie in the tree, and `Dir`, every directory
-//! worth listing.
+//! `Entry`: every file that may lie in the tree.
 //!
 //! ```text
 //! docker/registry/v2
@@ -21,17 +20,13 @@
 //! files hold.
 
 use alloc::format;
-use alloc::string::String;
 
 use crate::digest::{Algorithm, Digest};
+use crate::dir::{BLOBS, REPOSITORIES};
 use crate::name::RepositoryName;
 use crate::path::RelativePath;
 use crate::tag::Tag;
 use crate::upload_id::UploadId;
-
-const ROOT: &str = "docker/registry/v2";
-const BLOBS: &str = "docker/registry/v2/blobs/";
-const REPOSITORIES: &str = "docker/registry/v2/repositories/";
 
 /// A file of the store. Everything that can exist has a variant; nothing else does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,20 +52,25 @@ pub enum Entry {
 impl Entry {
     /// Where this entry lies, relative to the store's root.
     pub fn path(&self) -> RelativePath {
+        const R: &str = REPOSITORIES;
         RelativePath::new(match self {
-            Self::Blob(digest) => format!("{}/data", blob_directory(digest)),
-            Self::LayerLink(name, digest) => format!("{}/link", layer_directory(name, digest)),
-            Self::RevisionLink(name, digest) => format!("{}/link", revision_directory(name, digest)),
-            Self::TagCurrent(name, tag) => format!("{REPOSITORIES}{name}/_manifests/tags/{tag}/current/link"),
-            Self::TagIndex(name, tag, digest) => format!(
-                "{REPOSITORIES}{name}/_manifests/tags/{tag}/index/{}/{}/link",
-                digest.algorithm(),
-                digest.hex()
-            ),
-            Self::UploadData(name, id) => format!("{REPOSITORIES}{name}/_uploads/{id}/data"),
-            Self::UploadStartedAt(name, id) => format!("{REPOSITORIES}{name}/_uploads/{id}/startedat"),
+            Self::Blob(digest) => {
+                format!("{BLOBS}{}/{:02x}/{}/data", digest.algorithm(), digest.first_byte(), digest.hex())
+            }
+            Self::LayerLink(name, digest) => {
+                format!("{R}{name}/_layers/{}/{}/link", digest.algorithm(), digest.hex())
+            }
+            Self::RevisionLink(name, digest) => {
+                format!("{R}{name}/_manifests/revisions/{}/{}/link", digest.algorithm(), digest.hex())
+            }
+            Self::TagCurrent(name, tag) => format!("{R}{name}/_manifests/tags/{tag}/current/link"),
+            Self::TagIndex(name, tag, digest) => {
+                format!("{R}{name}/_manifests/tags/{tag}/index/{}/{}/link", digest.algorithm(), digest.hex())
+            }
+            Self::UploadData(name, id) => format!("{R}{name}/_uploads/{id}/data"),
+            Self::UploadStartedAt(name, id) => format!("{R}{name}/_uploads/{id}/startedat"),
             Self::UploadHashState(name, id, algorithm, offset) => {
-                format!("{REPOSITORIES}{name}/_uploads/{id}/hashstates/{algorithm}/{offset}")
+                format!("{R}{name}/_uploads/{id}/hashstates/{algorithm}/{offset}")
             }
         })
     }
@@ -104,18 +104,6 @@ impl Entry {
             | Self::UploadHashState(name, ..) => Some(name),
         }
     }
-}
-
-fn blob_directory(digest: &Digest) -> String {
-    format!("{BLOBS}{}/{:02x}/{}", digest.algorithm(), digest.first_byte(), digest.hex())
-}
-
-fn layer_directory(name: &RepositoryName, digest: &Digest) -> String {
-    format!("{REPOSITORIES}{name}/_layers/{}/{}", digest.algorithm(), digest.hex())
-}
-
-fn revision_directory(name: &RepositoryName, digest: &Digest) -> String {
-    format!("{REPOSITORIES}{name}/_manifests/revisions/{}/{}", digest.algorithm(), digest.hex())
 }
 
 /// `<algorithm>/<first two hex digits>/<hex>/data`
@@ -164,74 +152,4 @@ fn parse_upload(name: RepositoryName, path: &str) -> Option<Entry> {
 fn parse_offset(text: &str) -> Option<u64> {
     let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if canonical { text.parse().ok() } else { None }
-}
-
-/// A directory of the store that is worth listing, or whole.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dir {
-    /// `docker/registry/v2`.
-    Root,
-    /// The directories of an algorithm's blobs, named by two hex digits.
-    Blobs(Algorithm),
-    /// The blobs of an algorithm that begin with a byte, named by their hex.
-    BlobPrefix(Algorithm, u8),
-    /// A blob's own directory, which holds `data`.
-    Blob(Digest),
-    /// All repositories, named by first components.
-    Repositories,
-    /// A repository, or a prefix of the names of others: components and `_` directories.
-    Repository(RepositoryName),
-    /// A repository's linked blobs, named by their hex.
-    Layers(RepositoryName, Algorithm),
-    /// One linked blob's own directory, which holds `link`.
-    Layer(RepositoryName, Digest),
-    /// `_manifests`, whose presence makes a repository.
-    Manifests(RepositoryName),
-    /// A repository's manifests, named by their hex.
-    Revisions(RepositoryName, Algorithm),
-    /// One manifest's own directory, which holds `link`.
-    Revision(RepositoryName, Digest),
-    /// A repository's tags.
-    Tags(RepositoryName),
-    /// One tag, with all that it points at or once did.
-    Tag(RepositoryName, Tag),
-    /// What a tag points at or once did, named by hex.
-    TagIndex(RepositoryName, Tag, Algorithm),
-    /// A repository's uploads, named by UUID.
-    Uploads(RepositoryName),
-    /// One upload.
-    Upload(RepositoryName, UploadId),
-    /// An upload's hash states of an algorithm, named by offset.
-    HashStates(RepositoryName, UploadId, Algorithm),
-}
-
-impl Dir {
-    /// Where this directory lies, relative to the store's root.
-    pub fn path(&self) -> RelativePath {
-        RelativePath::new(match self {
-            Self::Root => ROOT.into(),
-            Self::Blobs(algorithm) => format!("{BLOBS}{algorithm}"),
-            Self::BlobPrefix(algorithm, byte) => format!("{BLOBS}{algorithm}/{byte:02x}"),
-            Self::Blob(digest) => blob_directory(digest),
-            Self::Repositories => format!("{ROOT}/repositories"),
-            Self::Repository(name) => format!("{REPOSITORIES}{name}"),
-            Self::Layers(name, algorithm) => format!("{REPOSITORIES}{name}/_layers/{algorithm}"),
-            Self::Layer(name, digest) => layer_directory(name, digest),
-            Self::Manifests(name) => format!("{REPOSITORIES}{name}/_manifests"),
-            Self::Revisions(name, algorithm) => {
-                format!("{REPOSITORIES}{name}/_manifests/revisions/{algorithm}")
-            }
-            Self::Revision(name, digest) => revision_directory(name, digest),
-            Self::Tags(name) => format!("{REPOSITORIES}{name}/_manifests/tags"),
-            Self::Tag(name, tag) => format!("{REPOSITORIES}{name}/_manifests/tags/{tag}"),
-            Self::TagIndex(name, tag, algorithm) => {
-                format!("{REPOSITORIES}{name}/_manifests/tags/{tag}/index/{algorithm}")
-            }
-            Self::Uploads(name) => format!("{REPOSITORIES}{name}/_uploads"),
-            Self::Upload(name, id) => format!("{REPOSITORIES}{name}/_uploads/{id}"),
-            Self::HashStates(name, id, algorithm) => {
-                format!("{REPOSITORIES}{name}/_uploads/{id}/hashstates/{algorithm}")
-            }
-        })
-    }
 }

@@ -29,6 +29,7 @@
 extern crate alloc;
 
 mod digest;
+mod dir;
 mod entry;
 mod link;
 mod name;
@@ -37,7 +38,8 @@ mod tag;
 mod upload_id;
 
 pub use digest::{Algorithm, Digest, DigestError};
-pub use entry::{Dir, Entry};
+pub use dir::Dir;
+pub use entry::Entry;
 pub use link::parse_link;
 pub use name::{NameError, RepositoryName};
 pub use path::RelativePath;

@@ -113,3 +113,54 @@ impl fmt::Display for NameError {
 }
 
 impl core::error::Error for NameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grammar_of_names() {
+        let (longest, too_long) = ("a".repeat(255), "a".repeat(256));
+        for (text, expected) in [
+            ("a", Ok(())),
+            ("0", Ok(())),
+            ("library/busybox", Ok(())),
+            ("openshift/release-images", Ok(())),
+            ("a/b/c/d/e/f", Ok(())),
+            ("a.b_c__d-e---f/0", Ok(())),
+            ("layers/manifests/tags/uploads/blobs", Ok(())),
+            (&longest, Ok(())),
+            (&too_long, Err(NameError::TooLong)),
+            ("", Err(NameError::Grammar)),
+            ("/", Err(NameError::Grammar)),
+            ("/a", Err(NameError::Grammar)),
+            ("a/", Err(NameError::Grammar)),
+            ("a//b", Err(NameError::Grammar)),
+            (".", Err(NameError::Grammar)),
+            ("..", Err(NameError::Grammar)),
+            ("a/../b", Err(NameError::Grammar)),
+            ("a..b", Err(NameError::Grammar)),
+            ("a___b", Err(NameError::Grammar)),
+            ("a._b", Err(NameError::Grammar)),
+            ("a-_b", Err(NameError::Grammar)),
+            ("_a", Err(NameError::Grammar)),
+            ("a_", Err(NameError::Grammar)),
+            ("a/_layers", Err(NameError::Grammar)),
+            ("-a", Err(NameError::Grammar)),
+            ("a-", Err(NameError::Grammar)),
+            ("A", Err(NameError::Grammar)),
+            ("a b", Err(NameError::Grammar)),
+            ("a%2fb", Err(NameError::Grammar)),
+            ("a\\b", Err(NameError::Grammar)),
+            ("a\0", Err(NameError::Grammar)),
+            ("a\n", Err(NameError::Grammar)),
+            ("a:b", Err(NameError::Grammar)),
+            ("a@b", Err(NameError::Grammar)),
+            ("é", Err(NameError::Grammar)),
+            ("lost+found", Err(NameError::Grammar)),
+            ("stray.txt/", Err(NameError::Grammar)),
+        ] {
+            assert_eq!(RepositoryName::parse(text).map(|_| ()), expected, "{text:?}");
+        }
+    }
+}

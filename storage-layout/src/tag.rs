@@ -71,3 +71,37 @@ impl fmt::Display for TagError {
 }
 
 impl core::error::Error for TagError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grammar_of_tags() {
+        let (longest, too_long) = ("a".repeat(128), "a".repeat(129));
+        for (text, expected) in [
+            ("latest", Ok(())),
+            ("v4.18.0", Ok(())),
+            ("_layers", Ok(())),
+            ("__", Ok(())),
+            ("A-.-", Ok(())),
+            ("1..2", Ok(())),
+            (&longest, Ok(())),
+            (&too_long, Err(TagError)),
+            ("", Err(TagError)),
+            (".", Err(TagError)),
+            ("..", Err(TagError)),
+            (".hidden", Err(TagError)),
+            ("-a", Err(TagError)),
+            ("a/b", Err(TagError)),
+            ("a:b", Err(TagError)),
+            ("a+b", Err(TagError)),
+            ("a b", Err(TagError)),
+            ("a\0", Err(TagError)),
+            ("a\n", Err(TagError)),
+            ("é", Err(TagError)),
+        ] {
+            assert_eq!(Tag::parse(text).map(|_| ()), expected, "{text:?}");
+        }
+    }
+}

@@ -75,3 +75,36 @@ impl fmt::Display for UploadIdError {
 }
 
 impl core::error::Error for UploadIdError {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn grammar_of_upload_ids() {
+        for (text, expected) in [
+            ("00000000-0000-0000-0000-000000000000", Ok(0)),
+            ("ffffffff-ffff-ffff-ffff-ffffffffffff", Ok(u128::MAX)),
+            ("2d89834d-ea72-4feb-998b-1b555b28116f", Ok(0x2d89834d_ea72_4feb_998b_1b555b28116f)),
+            ("", Err(UploadIdError)),
+            ("2d89834dea724feb998b1b555b28116f", Err(UploadIdError)),
+            ("2D89834D-EA72-4FEB-998B-1B555B28116F", Err(UploadIdError)),
+            ("{2d89834d-ea72-4feb-998b-1b555b28116f}", Err(UploadIdError)),
+            ("2d89834d-ea72-4feb-998b-1b555b28116", Err(UploadIdError)),
+            ("2d89834d-ea72-4feb-998b-1b555b28116f0", Err(UploadIdError)),
+            ("2d89834de-a72-4feb-998b-1b555b28116f", Err(UploadIdError)),
+            ("2d89834d-ea72-4feb-998b-1b555b28116-", Err(UploadIdError)),
+            ("2d89834d0ea72-4feb-998b-1b555b28116f", Err(UploadIdError)),
+            ("../../../../../../../../../etc/passwd", Err(UploadIdError)),
+            ("2d89834d-ea72-4feb-998b-1b555b2811g6", Err(UploadIdError)),
+        ] {
+            let parsed = UploadId::parse(text);
+            assert_eq!(parsed, expected.map(UploadId::from_u128), "{text:?}");
+            if let Ok(id) = parsed {
+                assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}
