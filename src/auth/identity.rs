@@ -1,0 +1,165 @@
+//! `Identity`, `Action` and `authorize`: the one place that decides.
+
+use storage_layout::RepositoryName;
+
+use crate::auth::Right;
+use crate::auth::Rights;
+
+/// Who asks, and what that gives. Made by a [`Policy`](crate::auth::Policy), which knows the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    user: Option<Box<str>>,
+    rights: Rights,
+    sign_in: SignIn,
+}
+
+/// Whether presenting a credential could give more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SignIn {
+    /// Somebody's credential could.
+    Helps,
+    /// No credential is known here, or one was already presented.
+    CannotHelp,
+}
+
+impl Identity {
+    pub(super) fn anonymous(rights: Rights, sign_in: SignIn) -> Self {
+        Self { user: None, rights, sign_in }
+    }
+
+    pub(super) fn user(name: &str, rights: Rights) -> Self {
+        Self { user: Some(name.into()), rights, sign_in: SignIn::CannotHelp }
+    }
+
+    /// The name a credential proved; `None` for anybody.
+    pub fn name(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// What is granted.
+    pub fn rights(&self) -> Rights {
+        self.rights
+    }
+}
+
+/// What is to be done, and to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// `GET /v2/`: is this a registry, and do you want my credential? Clients choose here, once, whether and
+    /// how to sign in, so the answer is a challenge whenever a credential could be of use for anything.
+    Probe,
+    /// List repositories.
+    Catalog,
+    /// Read from a repository.
+    Pull(&'a RepositoryName),
+    /// Write to a repository; cancelling an upload is part of pushing.
+    Push(&'a RepositoryName),
+    /// Delete from a repository.
+    Delete(&'a RepositoryName),
+    /// See what the node holds and does: inventory, jobs, releases.
+    Inspect,
+    /// Change what the node does: start and cancel jobs, add and remove releases, collect garbage.
+    Administer,
+}
+
+impl Action<'_> {
+    /// The right it needs; `None` for [`Action::Probe`], which needs none of its own.
+    pub fn right(&self) -> Option<Right> {
+        match self {
+            Self::Probe => None,
+            Self::Catalog | Self::Pull(_) | Self::Inspect => Some(Right::Pull),
+            Self::Push(_) | Self::Delete(_) => Some(Right::Push),
+            Self::Administer => Some(Right::Administer),
+        }
+    }
+
+    /// The repository it is about.
+    pub fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Pull(name) | Self::Push(name) | Self::Delete(name) => Some(name),
+            Self::Probe | Self::Catalog | Self::Inspect | Self::Administer => None,
+        }
+    }
+}
+
+/// Whether an action may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It may.
+    Allow,
+    /// Not without a credential: 401 and a challenge.
+    Challenge,
+    /// Not by this identity, whatever it presents: 403.
+    Refuse(Refusal),
+}
+
+/// Why an action is refused, in words a client can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A user without the right.
+    #[error("this user has no right to {0}")]
+    NotThisUser(Right),
+    /// No credential is configured, and the right is granted only to this host.
+    #[error("{0} is open only to clients on the registry's own host, since no credentials are configured")]
+    NotFromThere(Right),
+}
+
+/// Decides whether `identity` may carry out `action`.
+pub fn authorize(identity: &Identity, action: &Action<'_>) -> Decision {
+    let Some(right) = action.right() else {
+        return match identity.sign_in {
+            SignIn::Helps => Decision::Challenge,
+            SignIn::CannotHelp => Decision::Allow,
+        };
+    };
+    if identity.rights.contains(right) {
+        return Decision::Allow;
+    }
+    match (identity.sign_in, identity.name()) {
+        (SignIn::Helps, _) => Decision::Challenge,
+        (SignIn::CannotHelp, Some(_)) => Decision::Refuse(Refusal::NotThisUser(right)),
+        (SignIn::CannotHelp, None) => Decision::Refuse(Refusal::NotFromThere(right)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn each_identity_may_do_what_it_was_granted() {
+        let name = RepositoryName::parse("openshift/release").unwrap();
+        let open = Identity::anonymous(Rights::ALL, SignIn::CannotHelp);
+        let remote = Identity::anonymous(Rights::PULL, SignIn::CannotHelp);
+        let stranger = Identity::anonymous(Rights::NONE, SignIn::Helps);
+        let reader = Identity::anonymous(Rights::PULL, SignIn::Helps);
+        let puller = Identity::user("openshift", Rights::PULL);
+        let pusher = Identity::user("builder", Rights::PULL_AND_PUSH);
+
+        let allow = Decision::Allow;
+        let challenge = Decision::Challenge;
+        let no_user = |right| Decision::Refuse(Refusal::NotThisUser(right));
+        let elsewhere = |right| Decision::Refuse(Refusal::NotFromThere(right));
+        let push = Right::Push;
+        let administer = Right::Administer;
+        for (who, probe, pulling, pushing, administering) in [
+            (&open, allow, allow, allow, allow),
+            (&remote, allow, allow, elsewhere(push), elsewhere(administer)),
+            (&stranger, challenge, challenge, challenge, challenge),
+            (&reader, challenge, allow, challenge, challenge),
+            (&puller, allow, allow, no_user(push), no_user(administer)),
+            (&pusher, allow, allow, allow, no_user(administer)),
+        ] {
+            assert_eq!(authorize(who, &Action::Probe), probe, "{who:?}");
+            for action in [Action::Pull(&name), Action::Catalog, Action::Inspect] {
+                assert_eq!(authorize(who, &action), pulling, "{who:?} {action:?}");
+            }
+            for action in [Action::Push(&name), Action::Delete(&name)] {
+                assert_eq!(authorize(who, &action), pushing, "{who:?} {action:?}");
+            }
+            assert_eq!(authorize(who, &Action::Administer), administering, "{who:?}");
+        }
+    }
+}
