@@ -86,7 +86,9 @@ fn every_file_is_found_with_its_bytes() {
     walk(&image, &reader, usize::MAX, |path, _, node| {
         let Node::File(file) = node else { return };
         assert_eq!(image.find(&reader, path).unwrap().as_ref(), Some(node), "{path}");
-        let [extent] = image.extents::<io::Error>(file).unwrap() else { panic!("{path} has several extents") };
+        let [extent] = image.extents::<io::Error>(file).unwrap() else {
+            panic!("{path} has several extents")
+        };
         assert_eq!(extent.len, file.len());
         let mut content = vec![0; usize::try_from(file.len()).unwrap()];
         reader.read_at(&mut content, extent.offset).unwrap();
@@ -236,9 +238,10 @@ fn structures() -> Vec<usize> {
 
 /// What does damage: ends of ranges, small counts, signs, and the letters of entries that lead somewhere.
 fn hostile_bytes() -> impl Strategy<Value = Vec<u8>> {
-    let known: Vec<Vec<u8>> = [&b"CE\x1c\x01"[..], b"NM\xff\x01", b"CL\x0c\x01", b"RE\x04\x01", b"SP\x07\x01"]
-        .map(Vec::from)
-        .into();
+    let known: Vec<Vec<u8>> =
+        [&b"CE\x1c\x01"[..], b"NM\xff\x01", b"CL\x0c\x01", b"RE\x04\x01", b"SP\x07\x01"]
+            .map(Vec::from)
+            .into();
     prop_oneof![
         3 => prop::collection::vec(any::<u8>(), 1..5),
         1 => prop::sample::select(vec![vec![0xFF; 4], vec![0; 4], vec![0x80], vec![0xFF], vec![0], vec![1]]),
