@@ -19,6 +19,9 @@ pub mod store;
 // Layer 3: the domain.
 pub mod registry;
 
+// Layer 4: other machines.
+pub mod peer;
+
 // Layer 5: protocols in.
 pub mod http;
 
