@@ -7,6 +7,8 @@ mod challenge;
 pub mod client;
 mod endpoint;
 mod error;
+pub mod inventory;
+pub mod rate;
 
 pub use client::Client;
 pub use endpoint::Endpoint;
