@@ -10,6 +10,7 @@ pub mod auth;
 pub mod config;
 pub mod iso9660;
 pub mod oci;
+pub mod reachability;
 
 // Layer 2: the disk, and what everyone above may count with.
 pub mod metrics;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// The modules of the library in the order of the layers. A module may use itself and what stands before it.
 const LAYERS: &[&[&str]] = &[
-    &["oci", "iso9660", "release", "auth", "reachability", "config"],
+    &["oci", "iso9660", "reachability", "release", "auth", "config"],
     &["metrics", "store", "reload"],
     &["registry", "maintenance"],
     &["peer"],
