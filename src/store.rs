@@ -16,6 +16,7 @@ use storage_layout::UploadId;
 
 mod blob;
 mod error;
+mod image;
 
 pub use blob::Blob;
 pub use blob::FileRange;
