@@ -239,12 +239,7 @@ mod tests {
     fn a_part_that_shrank_is_a_fault_with_a_place() {
         let directory = tempfile::tempdir().unwrap();
         let pieces = Pieces::open(&split_into(directory.path(), &[7; 500], 100)).unwrap();
-        File::options()
-            .write(true)
-            .open(directory.path().join("data.isoab"))
-            .unwrap()
-            .set_len(10)
-            .unwrap();
+        File::options().write(true).open(directory.path().join("data.isoab")).unwrap().set_len(10).unwrap();
         let fault = pieces.read_at(&mut [0; 200], 50).unwrap_err();
         assert!(fault.path.ends_with("data.isoab") && fault.offset == 0, "{fault}");
         assert_eq!(fault.source.kind(), io::ErrorKind::UnexpectedEof);
