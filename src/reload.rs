@@ -1,1 +1,213 @@
-//! To be written.
+//! An operator's files: parsed, and parsed again whenever they change.
+//!
+//! Knows when a file has changed, also by a rename over it or by the symlink swap that Kubernetes mounts do. Does
+//! not know what is in it: the parser comes with the file. A file that does not parse, or a group of files that do
+//! not fit each other yet, leaves the last good value in force.
+//!
+//! Files are looked at every [`LOOK_EVERY`] rather than watched by inotify: a look is one `stat` for each of a
+//! handful of files, and it cannot miss a change, whereas a watch has to follow every directory and symlink on the
+//! way to the file, sees nothing on network and FUSE mounts, and can overflow.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+mod group;
+
+use group::Group;
+use group::Look;
+
+/// How long a change may go unnoticed. A certificate is rotated days before it expires.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A value that comes from an operator's file and follows it. Clones follow the same file.
+#[derive(Debug)]
+pub struct Watched<T> {
+    value: Arc<ArcSwap<T>>,
+}
+
+impl<T> Watched<T> {
+    /// A value that comes from nowhere and never changes.
+    pub fn fixed(value: T) -> Self {
+        Self { value: Arc::new(ArcSwap::from_pointee(value)) }
+    }
+
+    /// The value in force.
+    pub fn current(&self) -> Arc<T> {
+        self.value.load_full()
+    }
+}
+
+impl<T> Clone for Watched<T> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value) }
+    }
+}
+
+/// Looks after the files that were given to it, for as long as it [runs](Self::run).
+#[derive(Debug, Default)]
+pub struct Watcher {
+    groups: Vec<Box<dyn Look>>,
+    reports: Reports,
+}
+
+impl Watcher {
+    /// Reads and parses a file now, and again when it changes once [`run`](Self::run) runs. `what` is what messages
+    /// call it (`certificate`, `htpasswd`).
+    ///
+    /// # Errors
+    /// It cannot be read, or does not parse.
+    pub fn watch<T, E>(
+        &mut self,
+        what: &'static str,
+        path: PathBuf,
+        parse: impl Fn(&[u8]) -> Result<T, E> + Send + 'static,
+    ) -> Result<Watched<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.watch_group(what, [path], move |[content]: &[Vec<u8>; 1]| parse(content))
+    }
+
+    /// [`watch`](Self::watch) for files that have to fit each other, as a certificate and its key do: all of them
+    /// are given to the parser whenever one changes.
+    ///
+    /// # Errors
+    /// One of them cannot be read, or they do not parse.
+    pub fn watch_group<const N: usize, T, E>(
+        &mut self,
+        what: &'static str,
+        paths: [PathBuf; N],
+        parse: impl Fn(&[Vec<u8>; N]) -> Result<T, E> + Send + 'static,
+    ) -> Result<Watched<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (group, watched) = Group::open(what, paths, move |contents| parse(contents).map_err(Into::into))?;
+        self.reports.add(Report { what, paths: group.paths(), problem: None });
+        self.groups.push(Box::new(group));
+        Ok(watched)
+    }
+
+    /// What became of the last look at every file; stays current while the watcher runs.
+    pub fn reports(&self) -> Reports {
+        self.reports.clone()
+    }
+
+    /// Looks for changes until `shutdown`; at once, and at every file whether it seems changed or not, when `forced`
+    /// is notified.
+    pub async fn run(self, forced: Arc<Notify>, shutdown: CancellationToken) {
+        let Self { mut groups, reports } = self;
+        loop {
+            let care = tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = forced.notified() => Care::Everything,
+                () = tokio::time::sleep(LOOK_EVERY) => Care::WhatChanged,
+            };
+            // The files may lie on anything that can be mounted, so they are read where blocking is allowed.
+            let reports = reports.clone();
+            let looked = spawn_blocking(move || {
+                reports.replace(groups.iter_mut().map(|group| group.look(care)));
+                groups
+            });
+            match looked.await {
+                Ok(back) => groups = back,
+                Err(error) => {
+                    tracing::error!(%error, "looking after files came to an end");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Care {
+    /// Read the files that seem to have changed.
+    WhatChanged,
+    /// Read all of them.
+    Everything,
+}
+
+/// What the last looks came to, one report a file or group. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Reports {
+    reports: Arc<Mutex<Vec<Report>>>,
+}
+
+/// What the last look at a file came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What it is called.
+    pub what: &'static str,
+    /// Where it lies.
+    pub paths: Vec<PathBuf>,
+    /// Why the last good value is in force rather than what the file says now.
+    pub problem: Option<String>,
+}
+
+impl Reports {
+    /// The newest reports, in the order in which the files were given.
+    pub fn all(&self) -> Vec<Report> {
+        self.lock().clone()
+    }
+
+    fn add(&self, report: Report) {
+        self.lock().push(report);
+    }
+
+    fn replace(&self, reports: impl Iterator<Item = Report>) {
+        let reports = reports.collect();
+        *self.lock() = reports;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Report>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read {what} `{}`", path.display())]
+    Read {
+        /// What it is called.
+        what: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is larger than such a file can be.
+    #[error("{what} `{}` has more than {limit} bytes", path.display())]
+    TooLarge {
+        /// What it is called.
+        what: &'static str,
+        /// Where it lies.
+        path: PathBuf,
+        /// How large it may be.
+        limit: u64,
+    },
+    /// It is not what it should be, or does not fit the file that it belongs to.
+    #[error("cannot use {what} `{}`", path.display())]
+    Parse {
+        /// What it is called.
+        what: &'static str,
+        /// Where it lies; the first of a group.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

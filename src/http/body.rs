@@ -4,11 +4,24 @@
 //! socket that can, a file's windows leave by sendfile; over any other they
 //! are read and copied. Right either way.
 
-use bytes::Bytes;
+use std::io;
 
+use bytes::Bytes;
+use storage_layout::Digest;
+
+use crate::store;
 use crate::store::FileRange;
 
-/// The body of a response.
+mod chunk;
+pub(crate) mod lane;
+pub(crate) mod read;
+mod sending;
+mod windows;
+
+pub use chunk::Chunk;
+pub use sending::Sending;
+
+/// The body of a response. [`Sending`] is the `http_body::Body` that it becomes.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Body {
@@ -31,4 +44,56 @@ pub enum Part {
     Bytes(Bytes),
     /// A part's content.
     File(FileRange),
+}
+
+/// Why a body ended before its end. The connection ends with it, so that the client does not take what it got for
+/// the whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The medium failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The file cannot be read.
+    #[error("cannot read {digest}")]
+    Read {
+        /// Whose bytes were wanted.
+        digest: Digest,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is shorter than it was when the response began.
+    #[error("{digest} became shorter while it was being sent")]
+    Truncated {
+        /// Whose bytes were wanted.
+        digest: Digest,
+    },
+    /// The administration API failed.
+    #[error("the administration API failed")]
+    Admin(#[from] axum::Error),
+    /// Reading ahead came to an end with the runtime.
+    #[error("reading ahead was given up")]
+    Abandoned(#[from] tokio::task::JoinError),
+}
+
+impl Body {
+    /// How many bytes it has; `None` where only the administration API knows.
+    pub fn content_length(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::File(range) => Some(range.len()),
+            Self::Parts(parts) => Some(parts.iter().map(Part::len).sum()),
+            Self::Admin(body) => http_body::Body::size_hint(body).exact(),
+        }
+    }
+}
+
+impl Part {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(range) => range.len(),
+        }
+    }
 }
