@@ -65,7 +65,11 @@ where
     P: Fn(&[Vec<u8>; N]) -> Result<T, Box<dyn StdError + Send + Sync>>,
 {
     /// Reads and parses the files for the first time.
-    pub(super) fn open(what: &'static str, paths: [PathBuf; N], parse: P) -> Result<(Self, Watched<T>), Error> {
+    pub(super) fn open(
+        what: &'static str,
+        paths: [PathBuf; N],
+        parse: P,
+    ) -> Result<(Self, Watched<T>), Error> {
         let stamps = paths.each_ref().map(|path| stamp(path));
         let contents = read(what, &paths)?;
         let value = parsed(what, &paths, parse(&contents))?;

@@ -46,7 +46,11 @@ impl Windows {
     }
 
     /// The next window of at most `limit` bytes, once it is in memory; `None` when nothing is left.
-    pub(super) fn poll_next(&mut self, limit: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Window, Error>>> {
+    pub(super) fn poll_next(
+        &mut self,
+        limit: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Window, Error>>> {
         if self.current.is_none() {
             self.current = self.ahead.take().or_else(|| self.begin());
         }
