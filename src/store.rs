@@ -4,8 +4,10 @@
 //! one, and how it is written so that what was acknowledged survives a power
 //! cut. Does not know HTTP, what a manifest means, or who may do what.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use storage_layout::Algorithm;
@@ -14,29 +16,46 @@ use storage_layout::RepositoryName;
 use storage_layout::Tag;
 use storage_layout::UploadId;
 
+use crate::metrics::StoreMetrics;
+
 mod blob;
 mod error;
 mod image;
+mod medium;
+mod source;
+mod version;
 
 pub use blob::Blob;
+pub use blob::Extent;
+pub use blob::Extents;
 pub use blob::FileRange;
-pub use blob::Medium;
 pub use blob::Window;
 pub use error::Error;
+pub use medium::Media;
+pub use medium::Medium;
+pub use source::Found;
+pub use source::Item;
+pub use source::ItemKind;
+pub use source::Source;
+pub use source::Wait;
+pub use version::Version;
 
 /// Where a store lies and whether it may be written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The roots, in the order in which reads look in them.
     pub roots: Vec<PathBuf>,
     /// Whether writes are wanted.
     pub access: Access,
+    /// What is counted.
+    pub metrics: StoreMetrics,
 }
 
 /// Whether a store may be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
     /// Not one write is made, not even a lock file.
+    #[default]
     ReadOnly,
     /// Writes go to the first root that is a writable directory.
     ReadWrite,
@@ -61,6 +80,14 @@ impl Store {
     /// A root cannot be opened, or another process already writes there.
     pub fn open(options: &Options) -> Result<Self, Error> {
         let _ = options;
+        todo!()
+    }
+
+    /// The bytes of a blob as a repository holds it: `None` where nothing in the repository links it. What
+    /// `GET /v2/<name>/blobs/<digest>` answers. Follows the link: distribution stores a blob that was pushed by
+    /// its sha512 under its sha256, and links both (`linkedBlobStore.linkBlob`, aliases).
+    pub async fn layer(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Blob>, Error> {
+        let _ = (name, digest);
         todo!()
     }
 
@@ -111,6 +138,25 @@ impl Store {
         todo!()
     }
 
+    /// The blobs that a repository links, in no particular order.
+    pub async fn layers(&self, name: &RepositoryName) -> Result<Vec<Digest>, Error> {
+        let _ = name;
+        todo!()
+    }
+
+    /// Up to `limit` stored blobs after `last`, in order of algorithm and value: the way to walk all of them.
+    pub async fn blobs(&self, last: Option<&Digest>, limit: usize) -> Result<Vec<StoredBlob>, Error> {
+        let _ = (last, limit);
+        todo!()
+    }
+
+    /// Remembers that the bytes of a blob were found not to have its digest: until it is pushed again, it is
+    /// [`Error::Corrupt`].
+    pub fn report_damage(&self, digest: &Digest) {
+        let _ = digest;
+        todo!()
+    }
+
     /// Changes whenever a manifest or a tag of the repository was added or removed, also by another process.
     /// What is derived from the tree may be kept for as long as this stays the same.
     pub async fn stamp(&self, name: &RepositoryName) -> Result<Stamp, Error> {
@@ -124,6 +170,32 @@ impl Store {
         todo!()
     }
 
+    /// Adds a root that reads look in after the others: a directory, an image or a device.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn attach(&self, root: PathBuf) -> Result<(), Error> {
+        let _ = root;
+        todo!()
+    }
+
+    /// Stops looking in a root; `false` where it is not attached, or is the one that is written. What is being sent
+    /// from it is sent to the end.
+    pub fn detach(&self, root: &Path) -> bool {
+        let _ = root;
+        todo!()
+    }
+
+    /// The roots, in the order in which reads look in them.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        todo!()
+    }
+
+    /// Waits until what is being written is written. Call it once, after the last request.
+    pub async fn close(&self) {
+        todo!()
+    }
+
     /// The way to change the store; `None` where it is read-only.
     pub fn writer(&self) -> Option<&Writer> {
         self.inner.writer.as_ref()
@@ -133,6 +205,17 @@ impl Store {
     pub async fn check_readable(&self) -> Result<(), Error> {
         todo!()
     }
+}
+
+/// A blob as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredBlob {
+    /// Its name.
+    pub digest: Digest,
+    /// How many bytes its file has.
+    pub len: u64,
+    /// When it was stored, last pushed again or last linked.
+    pub used: SystemTime,
 }
 
 /// A state of a repository's manifests and tags. Two equal stamps mean that nothing changed between them.
@@ -227,6 +310,20 @@ impl Writer {
     /// Removes a blob from a repository; `false` where it is not linked. The bytes stay for garbage collection.
     pub async fn delete_layer(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
         let _ = (name, digest);
+        todo!()
+    }
+
+    /// Removes the bytes of a blob that nothing links, unless it was stored, pushed again or linked since `since`;
+    /// says whether it did. The check and the removal are one: no push can come between them.
+    pub async fn remove_blob(&self, digest: &Digest, since: SystemTime) -> Result<bool, Error> {
+        let _ = (digest, since);
+        todo!()
+    }
+
+    /// Forgets every upload that began before `before` and that nobody appends to, as distribution's
+    /// `uploadpurging` does; gives how many.
+    pub async fn purge_uploads(&self, before: SystemTime) -> Result<usize, Error> {
+        let _ = before;
         todo!()
     }
 

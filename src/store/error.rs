@@ -19,6 +19,20 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A medium failed a read, twice.
+    #[error("cannot read {digest} from {medium}, at byte {offset} of {path}")]
+    Medium {
+        /// Which one.
+        medium: String,
+        /// Which file of it.
+        path: String,
+        /// Where in the file.
+        offset: u64,
+        /// Whose bytes they are.
+        digest: Digest,
+        /// Why not.
+        source: io::Error,
+    },
     /// The tree holds something that is not what its path says.
     #[error("{path} is damaged: {why}")]
     Corrupt {

@@ -1,0 +1,138 @@
+//! `Medium`: a device that bytes are read from.
+//!
+//! Knows that a device may be slow or dying, and bounds what that can cost: a
+//! few threads wait for it and no other device feels it. Does not know what
+//! the bytes are.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::FileType;
+use rustix::fs::fstat;
+use tokio::sync::Semaphore;
+
+use crate::metrics::StoreMetrics;
+use crate::store::Error;
+
+/// A device, with a name for messages, a bounded number of threads that wait for it, and a count of its faults.
+#[derive(Debug)]
+pub struct Medium {
+    name: String,
+    threads: Arc<Semaphore>,
+    faults: AtomicU64,
+    metrics: StoreMetrics,
+}
+
+impl Medium {
+    /// How many threads may wait for one device. Enough to keep a solid-state disk busy with windows of 1 MiB;
+    /// a drive behind a management controller serves one read at a time whatever is asked of it.
+    pub const THREADS: usize = 8;
+
+    fn new(name: String, metrics: StoreMetrics) -> Self {
+        Self { name, threads: Arc::new(Semaphore::new(Self::THREADS)), faults: AtomicU64::new(0), metrics }
+    }
+
+    /// The root that it was first seen under.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many reads it failed.
+    pub fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
+    }
+
+    /// Does something that may wait for the device, on one of its threads. When the caller is dropped the work is
+    /// still done, and its thread counts until then.
+    ///
+    /// # Errors
+    /// What `work` gives; [`Error::Closed`] while the runtime shuts down.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let Ok(thread) = Arc::clone(&self.threads).acquire_owned().await else { return Err(Error::Closed) };
+        blocking(move || {
+            let _thread = thread;
+            work()
+        })
+        .await
+    }
+
+    /// Does a read, and once more where the medium failed it: a scratched disc or a shaky line often gives at the
+    /// second time what it refused at the first.
+    pub(in crate::store) fn read_twice<T>(
+        &self,
+        mut read: impl FnMut() -> rustix::io::Result<T>,
+    ) -> io::Result<T> {
+        match read() {
+            Ok(done) => Ok(done),
+            Err(_) => {
+                self.count_fault();
+                read().map_err(|error| {
+                    self.count_fault();
+                    io::Error::from(error)
+                })
+            }
+        }
+    }
+
+    fn count_fault(&self) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        self.metrics.fault(&self.name);
+    }
+}
+
+/// Runs what may sleep on a thread that may.
+pub(in crate::store) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Error::Closed),
+        },
+    }
+}
+
+/// The devices in use, each once, whatever roots lie on it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Media {
+    known: Arc<Mutex<HashMap<u64, Weak<Medium>>>>,
+    metrics: StoreMetrics,
+}
+
+impl Media {
+    /// None yet; what they fail is counted in `metrics`.
+    pub fn new(metrics: StoreMetrics) -> Self {
+        Self { known: Arc::default(), metrics }
+    }
+
+    /// The device that `file` is read from: itself if it is one, or the one that its file system is on. `root` names
+    /// it if it is new.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn of(&self, file: &File, root: &Path) -> io::Result<Arc<Medium>> {
+        let stat = fstat(file)?;
+        let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice;
+        let device = if is_device { stat.st_rdev } else { stat.st_dev };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(medium) = known.get(&device).and_then(Weak::upgrade) {
+            return Ok(medium);
+        }
+        known.retain(|_, medium| medium.strong_count() > 0);
+        let medium = Arc::new(Medium::new(root.display().to_string(), self.metrics.clone()));
+        known.insert(device, Arc::downgrade(&medium));
+        Ok(medium)
+    }
+}
