@@ -11,6 +11,7 @@ pub mod config;
 pub mod iso9660;
 pub mod oci;
 pub mod reachability;
+pub mod release;
 
 // Layer 2: the disk, and what everyone above may count with.
 pub mod metrics;

@@ -8,6 +8,10 @@ use std::collections::HashSet;
 
 use storage_layout::Digest;
 
+use crate::oci::Manifest;
+use crate::oci::Role;
+use crate::oci::children;
+
 /// What one manifest points at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edges {
@@ -17,6 +21,21 @@ pub struct Edges {
     pub blobs: Vec<Digest>,
     /// The manifest that it is about. Not kept by it; keeps it.
     pub subject: Option<Digest>,
+}
+
+impl Edges {
+    /// What a manifest points at. An index's entry of a type not known here may be a manifest all the same, and is
+    /// asked for as one: keeping too much can be mended.
+    pub fn of(manifest: &Manifest) -> Self {
+        let mut edges = Self { subject: manifest.subject().map(|it| it.digest), ..Self::default() };
+        for child in children(manifest) {
+            match child.role {
+                Role::Config | Role::Layer => edges.blobs.push(child.descriptor.digest),
+                Role::Manifest | Role::Blob => edges.manifests.push(child.descriptor.digest),
+            }
+        }
+        edges
+    }
 }
 
 /// Which of a repository's manifests count as wanted for their own sake.
@@ -149,7 +168,6 @@ impl Graph {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use storage_layout::Algorithm;
 

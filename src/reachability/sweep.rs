@@ -115,7 +115,6 @@ fn linked(entry: &Entry) -> Option<&Digest> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use storage_layout::Algorithm;
     use storage_layout::RepositoryName;
