@@ -109,7 +109,12 @@ impl Bench {
     }
 
     /// Runs cargo in the workspace, with this in its environment.
-    pub(crate) fn cargo_with(&self, name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Finished> {
+    pub(crate) fn cargo_with(
+        &self,
+        name: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Finished> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(arguments).current_dir(source()).env("CARGO_TERM_COLOR", "never");
         cargo.envs(environment.iter().copied());

@@ -51,7 +51,12 @@ pub(crate) fn with_digest(location: &str, digest: &str) -> String {
 }
 
 /// Pushes a manifest under a tag or its digest.
-pub(crate) fn push_manifest(endpoint: &Endpoint, repository: &str, reference: &str, manifest: &Content) -> Result<()> {
+pub(crate) fn push_manifest(
+    endpoint: &Endpoint,
+    repository: &str,
+    reference: &str,
+    manifest: &Content,
+) -> Result<()> {
     put_manifest(endpoint, repository, reference, MANIFEST, &manifest.bytes)?.expect(201)?;
     Ok(())
 }
@@ -73,14 +78,17 @@ pub(crate) fn push_image(endpoint: &Endpoint, repository: &str, tag: &str, image
     std::thread::scope(|scope| {
         let push = |blob| scope.spawn(move || retried(|| push_blob(endpoint, repository, blob)));
         let pushes: Vec<_> = image.blobs().map(push).collect();
-        pushes.into_iter().try_for_each(|push| push.join().unwrap_or_else(|_| anyhow::bail!("a push panicked")))
+        pushes
+            .into_iter()
+            .try_for_each(|push| push.join().unwrap_or_else(|_| anyhow::bail!("a push panicked")))
     })?;
     retried(|| push_manifest(endpoint, repository, tag, &image.manifest))
 }
 
 /// Asks for a manifest, naming every media type that clients name; distribution answers 404 to less.
 pub(crate) fn manifest(endpoint: &Endpoint, method: &str, path: &str) -> Result<Response> {
-    let request = endpoint.request(method, path).header("Accept", "application/vnd.oci.image.manifest.v1+json");
+    let request =
+        endpoint.request(method, path).header("Accept", "application/vnd.oci.image.manifest.v1+json");
     let request = request.header("Accept", "application/vnd.oci.image.index.v1+json");
     let request = request.header("Accept", "application/vnd.docker.distribution.manifest.v2+json");
     request.header("Accept", "application/vnd.docker.distribution.manifest.list.v2+json").send()
@@ -96,7 +104,13 @@ pub(crate) fn check_image(endpoint: &Endpoint, repository: &str, tag: &str, imag
 /// Pulls a blob and compares every byte.
 pub(crate) fn check_blob(endpoint: &Endpoint, repository: &str, blob: &Content) -> Result<()> {
     let found = endpoint.get(&format!("/v2/{repository}/blobs/{}", blob.digest))?.expect(200)?;
-    ensure!(found.body == blob.bytes, "{} in {repository} has {} bytes with digest {}", blob.digest, found.body.len(), digest(&found.body));
+    ensure!(
+        found.body == blob.bytes,
+        "{} in {repository} has {} bytes with digest {}",
+        blob.digest,
+        found.body.len(),
+        digest(&found.body)
+    );
     Ok(())
 }
 

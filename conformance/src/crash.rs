@@ -62,7 +62,10 @@ pub(crate) fn killed(bench: &Bench) -> Result<String> {
     let registry = bench.registry(&Setup::new(&root))?;
     acknowledged.iter().try_for_each(|thing| still_there(&registry.endpoint, thing))?;
     registry.stop()?;
-    Ok(format!("{KILLS} kills, {} acknowledged blobs and tags all there, the tree whole each time", acknowledged.len()))
+    Ok(format!(
+        "{KILLS} kills, {} acknowledged blobs and tags all there, the tree whole each time",
+        acknowledged.len()
+    ))
 }
 
 fn push_until_killed(registry: Registry, round: u64, life: u64) -> Result<Vec<Acknowledged>> {
@@ -86,7 +89,8 @@ fn push_until_killed(registry: Registry, round: u64, life: u64) -> Result<Vec<Ac
 fn push_forever(endpoint: &Endpoint, seed: u64, acknowledged: &Mutex<Vec<Acknowledged>>) -> Result<()> {
     const REPOSITORIES: [&str; 2] = ["openshift/release", "a/b"];
     let mut random = Rng::with_seed(seed);
-    let keep = |thing| acknowledged.lock().map(|mut list| list.push(thing)).map_err(|_| anyhow::anyhow!("poisoned"));
+    let keep =
+        |thing| acknowledged.lock().map(|mut list| list.push(thing)).map_err(|_| anyhow::anyhow!("poisoned"));
     for number in 0.. {
         let repository = REPOSITORIES[usize::from(random.bool())];
         let image = Image::random(&mut random, &[3_000, 90_000])?;
@@ -126,7 +130,8 @@ pub(crate) fn second_writer(bench: &Bench) -> Result<String> {
     ensure!(!refused.status.success(), "the second writer ended as if all was well");
     let said = refused.said();
     ensure!(said.contains(&root.display().to_string()), "its message does not name the root: {said}");
-    let reader = bench.start(Kind::Larder, &Setup::new(&root).read_only()).context("a reader beside the writer")?;
+    let reader =
+        bench.start(Kind::Larder, &Setup::new(&root).read_only()).context("a reader beside the writer")?;
     client::check_image(&reader.endpoint, "team/app", "v1", &image)?;
     client::push_image(&first.endpoint, "team/app", "v2", &image).context("the first writer afterwards")?;
     client::check_image(&reader.endpoint, "team/app", "v2", &image).context("what was written since")?;

@@ -77,7 +77,8 @@ pub(crate) fn iso() -> PathBuf {
 }
 
 fn unpack(name: &str, root: &Path) -> Result<()> {
-    let archive = File::open(directory().join(name)).with_context(|| format!("opening the fixture {name}"))?;
+    let archive =
+        File::open(directory().join(name)).with_context(|| format!("opening the fixture {name}"))?;
     std::fs::create_dir_all(root)?;
     tar::Archive::new(GzDecoder::new(archive)).unpack(root).with_context(|| format!("unpacking {name}"))
 }

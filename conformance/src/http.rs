@@ -86,7 +86,13 @@ impl Endpoint {
 
     /// A request to this server; `target` is sent as it is.
     pub(crate) fn request(&self, method: &str, target: &str) -> Request<'_> {
-        Request { endpoint: self, method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: Body::None }
+        Request {
+            endpoint: self,
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body: Body::None,
+        }
     }
 
     /// A GET.
@@ -176,7 +182,8 @@ impl<'a> Request<'a> {
     }
 
     fn head(&self) -> String {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.target, self.endpoint.host());
+        let mut head =
+            format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.target, self.endpoint.host());
         let mut line = |name: &str, value: &str| head.push_str(&format!("{name}: {value}\r\n"));
         if let Some(value) = &self.endpoint.authorization {
             line("Authorization", value);
@@ -185,7 +192,9 @@ impl<'a> Request<'a> {
             line(name, value);
         }
         match &self.body {
-            Body::None if matches!(self.method.as_str(), "POST" | "PUT" | "PATCH") => line("Content-Length", "0"),
+            Body::None if matches!(self.method.as_str(), "POST" | "PUT" | "PATCH") => {
+                line("Content-Length", "0")
+            }
             Body::None => {}
             Body::Sized(bytes) => line("Content-Length", &bytes.len().to_string()),
             Body::Chunked(_) => line("Transfer-Encoding", "chunked"),

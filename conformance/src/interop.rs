@@ -68,7 +68,8 @@ fn hand_over(bench: &Bench, from: Kind, to: Kind) -> Result<()> {
         reader.stop()?;
     }
     let reader = bench.start(to, &Setup::new(&root))?;
-    client::push_image(&reader.endpoint, "team/app", "v1", &other).context("pushing onto the other's tree")?;
+    client::push_image(&reader.endpoint, "team/app", "v1", &other)
+        .context("pushing onto the other's tree")?;
     reader.stop()?;
     let first = bench.start(from, &Setup::new(&root))?;
     client::check_image(&first.endpoint, "team/app", "v1", &other)?;
@@ -123,7 +124,10 @@ fn survive_collection(bench: &Bench, from: Kind, collector: Kind) -> Result<()> 
     let root = bench.directory().join(format!("from-{from:?}"));
     let mut command = Command::new(bench.program(collector)?);
     let configuration = Setup::new(&root).write_configuration(free_address()?, bench.directory())?;
-    command.args(["garbage-collect", "--delete-untagged"]).arg(configuration).env("OTEL_TRACES_EXPORTER", "none");
+    command
+        .args(["garbage-collect", "--delete-untagged"])
+        .arg(configuration)
+        .env("OTEL_TRACES_EXPORTER", "none");
     let said = bench.run("garbage-collect", &mut command)?.success()?;
     ensure!(said.contains("blobs marked"), "it collected nothing: {said}");
     let reader = bench.start(from, &Setup::new(&root))?;
@@ -191,7 +195,8 @@ fn resume_fixture(bench: &Bench) -> Result<()> {
         let location = format!("/v2/{repository}/blobs/uploads/{id}");
         let mut upload = path(&location, bench.against(), &registry.endpoint)?;
         for piece in &pieces {
-            upload = registry.endpoint.request("PATCH", &upload).body(piece).send()?.expect(202)?.location()?;
+            upload =
+                registry.endpoint.request("PATCH", &upload).body(piece).send()?.expect(202)?.location()?;
             whole.extend_from_slice(piece);
         }
         let blob = Content::new(whole);
@@ -208,7 +213,10 @@ fn check_rest(root: &Path) -> Result<()> {
     let audit = tree::audit(root)?;
     let payload = Payload::read()?;
     ensure!(audit.uploads == 0, "the upload is still there");
-    ensure!(audit.tags == payload.repositories.values().map(|repository| repository.tags.len()).sum::<usize>(), "tags were lost");
+    ensure!(
+        audit.tags == payload.repositories.values().map(|repository| repository.tags.len()).sum::<usize>(),
+        "tags were lost"
+    );
     for digest in payload.blobs.keys() {
         payload::blob(root, digest)?;
     }

@@ -29,7 +29,8 @@ const LAYERS: usize = 4;
 const ROUNDS: usize = 6;
 
 /// What they push to.
-const REPOSITORIES: [&str; 3] = ["openshift/release", "openshift/release-images", "redhat/redhat-operator-index"];
+const REPOSITORIES: [&str; 3] =
+    ["openshift/release", "openshift/release-images", "redhat/redhat-operator-index"];
 
 /// Every third connection breaks within its first 600 kB.
 const WEATHER: Weather = Weather { seed: 22_625, one_in: 3, within: 600_000 };
@@ -58,7 +59,11 @@ pub(crate) fn pushed_through_bad_weather(bench: &Bench) -> Result<String> {
     drop(proxy);
     registry.stop()?;
     let audit = tree::audit(&root)?;
-    Ok(format!("{pushed} images, {cuts} connections cut, {} blobs and {} tags whole", audit.blobs.len(), audit.tags))
+    Ok(format!(
+        "{pushed} images, {cuts} connections cut, {} blobs and {} tags whole",
+        audit.blobs.len(),
+        audit.tags
+    ))
 }
 
 /// All clients at once: each pushes through the proxy, then pulls past it.
@@ -78,7 +83,13 @@ fn push_round(direct: &Endpoint, proxy: &Proxy, round: usize) -> Result<usize> {
     })
 }
 
-fn push_as(number: usize, round: usize, shared: &[Layer], direct: &Endpoint, broken: &Endpoint) -> Result<usize> {
+fn push_as(
+    number: usize,
+    round: usize,
+    shared: &[Layer],
+    direct: &Endpoint,
+    broken: &Endpoint,
+) -> Result<usize> {
     for (place, repository) in REPOSITORIES.iter().enumerate() {
         let seed = (round * CLIENTS + number) * REPOSITORIES.len() + place;
         let image = Image::of(shared.iter().cloned().chain(layers(seed as u64, &OWN)?).collect());
@@ -95,7 +106,8 @@ fn push_as(number: usize, round: usize, shared: &[Layer], direct: &Endpoint, bro
 fn forget_shared(direct: &Endpoint, round: usize) -> Result<()> {
     let [.., repository] = REPOSITORIES;
     for number in 0..CLIENTS {
-        let manifest = client::manifest(direct, "HEAD", &format!("/v2/{repository}/manifests/r{round}-c{number}"))?;
+        let manifest =
+            client::manifest(direct, "HEAD", &format!("/v2/{repository}/manifests/r{round}-c{number}"))?;
         let digest = manifest.expect(200)?.header("Docker-Content-Digest").context("no digest")?.to_owned();
         direct.delete(&format!("/v2/{repository}/manifests/{digest}"))?.expect(202)?;
     }

@@ -27,7 +27,8 @@ pub(crate) fn served(bench: &Bench) -> Result<String> {
     fixtures::unpack_payload(&root)?;
     let before = fingerprint(&root)?;
     let mut requests = 0;
-    let setups = [Setup::new(&root).read_only(), Setup::new(&root).read_only().configured(), Setup::new(&root)];
+    let setups =
+        [Setup::new(&root).read_only(), Setup::new(&root).read_only().configured(), Setup::new(&root)];
     for setup in setups {
         let registry = bench.registry(&setup)?;
         requests = check_all(&registry.endpoint, &payload, &root)?;
@@ -39,16 +40,22 @@ pub(crate) fn served(bench: &Bench) -> Result<String> {
         check_all(&registry.endpoint, &payload, &root).context("from the ISO image")?;
         registry.stop()?;
     }
-    Ok(format!("{requests} requests each: read-only, from distribution's configuration, read-write, from the ISO"))
+    Ok(format!(
+        "{requests} requests each: read-only, from distribution's configuration, read-write, from the ISO"
+    ))
 }
 
 /// Asks for everything that `payload` lists and compares it with the files under `root`.
 pub(crate) fn check_all(endpoint: &Endpoint, payload: &Payload, root: &Path) -> Result<usize> {
     let mut requests = 1;
     let catalog = endpoint.get("/v2/_catalog?n=1000")?.expect(200)?.json()?;
-    ensure!(strings(&catalog, "repositories") == payload.repositories.keys().collect::<Vec<_>>(), "catalog: {catalog}");
+    ensure!(
+        strings(&catalog, "repositories") == payload.repositories.keys().collect::<Vec<_>>(),
+        "catalog: {catalog}"
+    );
     for (name, repository) in &payload.repositories {
-        requests += check_repository(endpoint, name, repository, root).with_context(|| format!("repository {name}"))?;
+        requests += check_repository(endpoint, name, repository, root)
+            .with_context(|| format!("repository {name}"))?;
     }
     Ok(requests)
 }
@@ -82,7 +89,9 @@ fn check_manifest(
 ) -> Result<()> {
     let path = format!("/v2/{name}/manifests/{reference}");
     for method in ["GET", "HEAD"] {
-        let response = client::manifest(endpoint, method, &path)?.expect(200)?.expect_header("Docker-Content-Digest", digest)?;
+        let response = client::manifest(endpoint, method, &path)?
+            .expect(200)?
+            .expect_header("Docker-Content-Digest", digest)?;
         let response = response.expect_header("Content-Type", &manifest.media_type)?;
         let response = response.expect_header("Content-Length", &manifest.size.to_string())?;
         let bytes = if method == "GET" { blob(root, digest)? } else { Vec::new() };
@@ -143,5 +152,8 @@ fn fingerprint(root: &Path) -> Result<Vec<(PathBuf, u64, std::time::SystemTime)>
 
 /// The strings of the list that a JSON object holds under `key`.
 pub(crate) fn strings<'a>(value: &'a Value, key: &str) -> Vec<&'a str> {
-    value.get(key).and_then(Value::as_array).map_or_else(Vec::new, |items| items.iter().filter_map(Value::as_str).collect())
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or_else(Vec::new, |items| items.iter().filter_map(Value::as_str).collect())
 }

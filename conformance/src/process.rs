@@ -195,7 +195,10 @@ mod tests {
         run(&mut command, &log, Duration::from_millis(300)).unwrap_err();
         let child: u32 = std::fs::read_to_string(log.with_extension("out")).unwrap().trim().parse().unwrap();
         let gone = || !Path::new(&format!("/proc/{child}/exe")).exists();
-        assert!((0..100).any(|_| gone() || { std::thread::sleep(POLL); false }));
+        assert!((0..100).any(|_| gone() || {
+            std::thread::sleep(POLL);
+            false
+        }));
     }
 
     #[test]

@@ -144,7 +144,12 @@ impl Setup {
             flags.push("--read-only".into());
         }
         if let Some((identity, _)) = &self.tls {
-            flags.extend(["--tls-cert".into(), path(&identity.certificate), "--tls-key".into(), path(&identity.key)]);
+            flags.extend([
+                "--tls-cert".into(),
+                path(&identity.certificate),
+                "--tls-key".into(),
+                path(&identity.key),
+            ]);
         }
         if let Some(file) = &self.htpasswd {
             flags.extend(["--htpasswd".into(), path(file)]);
@@ -170,7 +175,11 @@ impl Registry {
         let mut tried = 1;
         loop {
             match Self::try_start(kind, program, setup, directory) {
-                Err(error) if tried < START_TRIES && format!("{error:?}").to_lowercase().contains("in use") => tried += 1,
+                Err(error)
+                    if tried < START_TRIES && format!("{error:?}").to_lowercase().contains("in use") =>
+                {
+                    tried += 1
+                }
                 result => return result,
             }
         }

@@ -51,14 +51,39 @@ pub(crate) const STEPS: &[Step] = &[
     step("build", "the release build", &[], workspace::build),
     step("suite-main", "the official suite of main, dev and sparse", &[Tool::SuiteMain], suite::main_open),
     step("suite-main-secured", "the same with a password over TLS", &[Tool::SuiteMain], suite::main_secured),
-    step("suite-main-read-only", "its read-only profile over the payload", &[Tool::SuiteMain], suite::main_read_only),
+    step(
+        "suite-main-read-only",
+        "its read-only profile over the payload",
+        &[Tool::SuiteMain],
+        suite::main_read_only,
+    ),
     step("suite-1.1.1", "the official suite of 1.1.1", &[Tool::Suite111], suite::v111_open),
     step("suite-1.1.1-secured", "the same with a password over TLS", &[Tool::Suite111], suite::v111_secured),
-    step("suite-1.1.1-read-only", "its pull category over the payload", &[Tool::Suite111], suite::v111_read_only),
+    step(
+        "suite-1.1.1-read-only",
+        "its pull category over the payload",
+        &[Tool::Suite111],
+        suite::v111_read_only,
+    ),
     step("payload", "every byte of the payload, from a tree and from its image", &[], payload::served),
-    step("interop-2.8", "one tree with distribution 2.8.2", &[Tool::Distribution2], interop::with_distribution2),
-    step("interop-3.1", "one tree with distribution 3.1", &[Tool::Distribution3], interop::with_distribution3),
-    step("load", "4 clients, 4 layers at once, through a network that breaks", &[], load::pushed_through_bad_weather),
+    step(
+        "interop-2.8",
+        "one tree with distribution 2.8.2",
+        &[Tool::Distribution2],
+        interop::with_distribution2,
+    ),
+    step(
+        "interop-3.1",
+        "one tree with distribution 3.1",
+        &[Tool::Distribution3],
+        interop::with_distribution3,
+    ),
+    step(
+        "load",
+        "4 clients, 4 layers at once, through a network that breaks",
+        &[],
+        load::pushed_through_bad_weather,
+    ),
     step("kill", "SIGKILL at many moments of a push", &[], crash::killed),
     step("second-writer", "two writers on one root", &[], crash::second_writer),
     step("terminate", "SIGTERM during a download", &[], crash::terminated),
@@ -80,7 +105,9 @@ impl Step {
     pub(crate) fn run(&self, bench: &Bench) -> Outcome {
         match bench.tools().provide_all(self.needs) {
             Err(error) => Outcome::Failed(tell(&error)),
-            Ok(Provided::Missing(why)) if in_ci() => Outcome::Failed(format!("nothing may be left out in CI: {why}")),
+            Ok(Provided::Missing(why)) if in_ci() => {
+                Outcome::Failed(format!("nothing may be left out in CI: {why}"))
+            }
             Ok(Provided::Missing(why)) => Outcome::LeftOut(why),
             Ok(Provided::Here) => match bench.enter(self.name).and_then(|bench| (self.run)(&bench)) {
                 Ok(summary) => Outcome::Passed(summary),
@@ -100,7 +127,8 @@ pub(crate) fn select(names: &[String]) -> Result<Vec<&'static Step>> {
             bail!("no step is called `{name}`: `cargo conformance list` names them");
         }
     }
-    let chosen = |step: &&Step| names.is_empty() || names.iter().any(|name| step.name.starts_with(name.as_str()));
+    let chosen =
+        |step: &&Step| names.is_empty() || names.iter().any(|name| step.name.starts_with(name.as_str()));
     Ok(STEPS.iter().filter(chosen).collect())
 }
 

@@ -36,8 +36,14 @@ const SPECS_111: u64 = 79;
 const EXCLUDED_111: &[(&str, &str)] = &[
     ("Get tag name from environment", "for a registry that cannot be pushed to"),
     ("Populate registry with test tags (no push)", "for a registry that cannot be pushed to"),
-    ("Cross-mounting of nonexistent blob should yield session id", "for a mount answered 202; it is answered 201"),
-    ("automatic content discovery disabled should return a 202", "the other of two answers, of which one is declared"),
+    (
+        "Cross-mounting of nonexistent blob should yield session id",
+        "for a mount answered 202; it is answered 201",
+    ),
+    (
+        "automatic content discovery disabled should return a 202",
+        "the other of two answers, of which one is declared",
+    ),
 ];
 
 /// main, open to all, over plain HTTP.
@@ -73,8 +79,13 @@ pub(crate) fn main_read_only(bench: &Bench) -> Result<String> {
         let said = bench.run(&name.replace('/', "-"), &mut suite)?.stdout;
         let verdict = said.lines().find_map(|line| line.strip_prefix("OCI Conformance Result: "));
         ensure!(verdict == Some("Pass"), "{name}: {verdict:?}\n{}", unwell(&said));
-        let tested = said.lines().filter(|line| line.trim_start().starts_with("OCI Conformance Test/") && line.ends_with(": Pass"));
-        ensure!(tested.count() > repository.tags.len() + repository.manifests.len(), "{name}: too little was tested\n{said}");
+        let tested = said.lines().filter(|line| {
+            line.trim_start().starts_with("OCI Conformance Test/") && line.ends_with(": Pass")
+        });
+        ensure!(
+            tested.count() > repository.tags.len() + repository.manifests.len(),
+            "{name}: too little was tested\n{said}"
+        );
     }
     Ok(format!("Pass for all {} repositories of the payload", payload.repositories.len()))
 }
@@ -107,7 +118,13 @@ pub(crate) fn v111_read_only(bench: &Bench) -> Result<String> {
     Ok(format!("the pull category for all {images} tags of the payload"))
 }
 
-fn pull_111(bench: &Bench, registry: &Registry, name: &str, repository: &Repository, image: (&str, &str)) -> Result<()> {
+fn pull_111(
+    bench: &Bench,
+    registry: &Registry,
+    name: &str,
+    repository: &Repository,
+    image: (&str, &str),
+) -> Result<()> {
     let mut suite = Command::new(bench.tools().path(Tool::Suite111)?);
     suite.env("OCI_ROOT_URL", format!("http://{}", registry.endpoint.host())).env("OCI_NAMESPACE", name);
     suite.env("OCI_TEST_PULL", "1").env("OCI_TAG_NAME", image.0).env("OCI_MANIFEST_DIGEST", image.1);
@@ -115,7 +132,13 @@ fn pull_111(bench: &Bench, registry: &Registry, name: &str, repository: &Reposit
     suite.env("OCI_REPORT_DIR", bench.directory()).arg("-ginkgo.no-color");
     let finished = bench.run(&format!("{}-{}", name.replace('/', "-"), image.0), &mut suite)?;
     let tally = Tally::read(&bench.directory().join("junit.xml"))?;
-    ensure!(finished.status.success() && tally.failed.is_empty(), "{name}:{}: {:#?}\n{}", image.0, tally.failed, finished.said());
+    ensure!(
+        finished.status.success() && tally.failed.is_empty(),
+        "{name}:{}: {:#?}\n{}",
+        image.0,
+        tally.failed,
+        finished.said()
+    );
     Ok(())
 }
 
@@ -127,7 +150,13 @@ fn run_main(bench: &Bench, suite: &mut Command) -> Result<String> {
     let tally = Tally::read(&results.join("junit.xml")).with_context(|| finished.said())?;
     let wrong = tally.failed.len() + tally.broken.len();
     ensure!(wrong == 0, "{} of {} checks failed\n{}", wrong, tally.total, unwell(&finished.stdout));
-    ensure!(tally.skipped.is_empty(), "{} of {} checks skipped\n{}", tally.skipped.len(), tally.total, unwell(&finished.stdout));
+    ensure!(
+        tally.skipped.is_empty(),
+        "{} of {} checks skipped\n{}",
+        tally.skipped.len(),
+        tally.total,
+        unwell(&finished.stdout)
+    );
     ensure!(tally.total >= MAIN_CHECKS, "only {} checks ran", tally.total);
     finished.success()?;
     Ok(format!("{} checks, all passed", tally.total))
@@ -140,7 +169,13 @@ fn run_111(bench: &Bench, suite: &mut Command) -> Result<String> {
     }
     let finished = bench.run("suite", suite.env("OCI_AUTOMATIC_CROSSMOUNT", "1"))?;
     let tally = Tally::read(&bench.directory().join("junit.xml")).with_context(|| finished.said())?;
-    ensure!(tally.failed.is_empty(), "{} of {} specs failed: {:#?}", tally.failed.len(), tally.total, tally.failed);
+    ensure!(
+        tally.failed.is_empty(),
+        "{} of {} specs failed: {:#?}",
+        tally.failed.len(),
+        tally.total,
+        tally.failed
+    );
     let excluded = |name: &&String| EXCLUDED_111.iter().any(|(end, _)| name.ends_with(end));
     let skipped: Vec<_> = tally.skipped.iter().filter(|name| !excluded(name)).collect();
     ensure!(skipped.is_empty(), "specs skipped without need: {skipped:#?}");
@@ -194,4 +229,3 @@ fn unwell(report: &str) -> String {
 fn words<'a>(items: impl Iterator<Item = &'a String>) -> String {
     items.map(String::as_str).collect::<Vec<_>>().join(" ")
 }
-

@@ -47,11 +47,20 @@ pub(crate) enum Tool {
 }
 
 enum Source {
-    Debian { package: &'static str, program: &'static str },
+    Debian {
+        package: &'static str,
+        program: &'static str,
+    },
     /// `go install`: the version is the pin, the checksum database keeps it.
-    Go { package: &'static str, version: &'static str },
+    Go {
+        package: &'static str,
+        version: &'static str,
+    },
     /// A module of `conformance/go` whose `go.sum` is the pin: for commits without a tag.
-    Pinned { module: &'static str, build: &'static [&'static str] },
+    Pinned {
+        module: &'static str,
+        build: &'static [&'static str],
+    },
 }
 
 /// The package inside both pinned modules.
@@ -78,15 +87,20 @@ impl Tool {
             Self::SuiteMain => Source::Pinned { module: "suite-main", build: &["build"] },
             Self::Suite111 => Source::Pinned { module: "suite-1.1.1", build: &["test", "-c"] },
             Self::Distribution2 => Source::Debian { package: "docker-registry", program: "docker-registry" },
-            Self::Distribution3 => {
-                Source::Go { package: "github.com/distribution/distribution/v3/cmd/registry", version: "v3.1.2" }
-            }
+            Self::Distribution3 => Source::Go {
+                package: "github.com/distribution/distribution/v3/cmd/registry",
+                version: "v3.1.2",
+            },
             Self::Skopeo => Source::Debian { package: "skopeo", program: "skopeo" },
             Self::Podman => Source::Debian { package: "podman", program: "podman" },
             Self::Buildah => Source::Debian { package: "buildah", program: "buildah" },
-            Self::Crane => Source::Go { package: "github.com/google/go-containerregistry/cmd/crane", version: "v0.22.1" },
+            Self::Crane => {
+                Source::Go { package: "github.com/google/go-containerregistry/cmd/crane", version: "v0.22.1" }
+            }
             Self::Oras => Source::Go { package: "oras.land/oras/cmd/oras", version: "v1.3.6" },
-            Self::Regctl => Source::Go { package: "github.com/regclient/regclient/cmd/regctl", version: "v0.11.7" },
+            Self::Regctl => {
+                Source::Go { package: "github.com/regclient/regclient/cmd/regctl", version: "v0.11.7" }
+            }
             Self::Openssl => Source::Debian { package: "openssl", program: "openssl" },
         }
     }
@@ -134,7 +148,11 @@ impl Tools {
     /// # Errors
     /// It was not named there.
     pub(crate) fn path(&self, tool: Tool) -> Result<PathBuf> {
-        self.found.borrow().get(&tool).cloned().with_context(|| format!("{tool:?} is not among the step's needs"))
+        self.found
+            .borrow()
+            .get(&tool)
+            .cloned()
+            .with_context(|| format!("{tool:?} is not among the step's needs"))
     }
 
     /// Makes a tool runnable: finds it, or installs it.
@@ -161,7 +179,9 @@ impl Tools {
             return Ok(Ok(path));
         }
         if on_path("apt-get").is_none() || !rustix::process::getuid().is_root() {
-            return Ok(Err(format!("`{program}` is not installed, and only root on Debian can install it here")));
+            return Ok(Err(format!(
+                "`{program}` is not installed, and only root on Debian can install it here"
+            )));
         }
         let apt = |arguments: &[&str]| {
             let mut command = Command::new("apt-get");

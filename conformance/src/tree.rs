@@ -48,7 +48,12 @@ pub(crate) fn audit(root: &Path) -> Result<Audit> {
         audit.repository(&base, &repository)?;
     }
     if !audit.faults.is_empty() {
-        bail!("{} faults in the tree under `{}`:\n{}", audit.faults.len(), root.display(), audit.faults.join("\n"));
+        bail!(
+            "{} faults in the tree under `{}`:\n{}",
+            audit.faults.len(),
+            root.display(),
+            audit.faults.join("\n")
+        );
     }
     Ok(audit)
 }
@@ -147,10 +152,14 @@ impl Audit {
         let (algorithm, encoded) = digest.split_once(':').context("a digest")?;
         let prefix = encoded.get(..2).context("a digest")?;
         let bytes = fs::read(base.join(format!("blobs/{algorithm}/{prefix}/{encoded}/data")))?;
-        let manifest: Value = serde_json::from_slice(&bytes).with_context(|| format!("the manifest {digest}"))?;
+        let manifest: Value =
+            serde_json::from_slice(&bytes).with_context(|| format!("the manifest {digest}"))?;
         let list = |key: &str| manifest.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
         let blobs = list("layers").into_iter().chain(manifest.get("config").cloned());
-        for (child, linked) in blobs.map(|child| (child, layers)).chain(list("manifests").into_iter().map(|child| (child, revisions))) {
+        for (child, linked) in blobs
+            .map(|child| (child, layers))
+            .chain(list("manifests").into_iter().map(|child| (child, revisions)))
+        {
             let child = child.get("digest").and_then(Value::as_str).unwrap_or_default();
             if !linked.contains(child) {
                 self.fault(format!("{}: {digest} needs {child}, which is not linked", repository.display()))?;
@@ -159,7 +168,10 @@ impl Audit {
         Ok(())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "a fault ends the look at one file, in the same way as an error")]
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "a fault ends the look at one file, in the same way as an error"
+    )]
     fn fault(&mut self, fault: String) -> Result<()> {
         self.faults.push(fault);
         Ok(())
@@ -172,7 +184,8 @@ fn repositories(base: &Path) -> Result<Vec<PathBuf>> {
     let mut waiting = vec![base.to_owned()];
     while let Some(directory) = waiting.pop() {
         let inside = entries(&directory)?;
-        let own = |path: &&PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"_"));
+        let own =
+            |path: &&PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"_"));
         if inside.iter().any(|path| own(&path)) {
             found.push(directory);
         }
@@ -187,7 +200,8 @@ pub(crate) fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut waiting = vec![directory.to_owned()];
     while let Some(directory) = waiting.pop() {
-        let (directories, files): (Vec<_>, Vec<_>) = entries(&directory)?.into_iter().partition(|path| path.is_dir());
+        let (directories, files): (Vec<_>, Vec<_>) =
+            entries(&directory)?.into_iter().partition(|path| path.is_dir());
         found.extend(files);
         waiting.extend(directories);
     }

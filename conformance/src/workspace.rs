@@ -16,7 +16,10 @@ pub(crate) fn install(bench: &Bench) -> Result<String> {
         }
     }
     let here = Tool::ALL.len() - missing.len();
-    Ok(std::iter::once(format!("{here} of {} tools here", Tool::ALL.len())).chain(missing).collect::<Vec<_>>().join("\n"))
+    Ok(std::iter::once(format!("{here} of {} tools here", Tool::ALL.len()))
+        .chain(missing)
+        .collect::<Vec<_>>()
+        .join("\n"))
 }
 
 /// `cargo fmt --check`.
@@ -62,7 +65,9 @@ fn count_tests(said: &str) -> (u64, u64) {
         field.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
     };
     let lines = said.lines().filter(|line| line.starts_with("test result:"));
-    lines.fold((0, 0), |(passed, ignored), line| (passed + count(line, "passed"), ignored + count(line, "ignored")))
+    lines.fold((0, 0), |(passed, ignored), line| {
+        (passed + count(line, "passed"), ignored + count(line, "ignored"))
+    })
 }
 
 #[cfg(test)]

@@ -56,7 +56,10 @@ impl Response {
 
     /// The values of all lines of this header.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The same response, if it has this status.
@@ -72,7 +75,13 @@ impl Response {
     /// # Errors
     /// It has another; the error quotes the body.
     pub(crate) fn expect_any(self, statuses: &[u16]) -> Result<Self> {
-        ensure!(statuses.contains(&self.status), "{} was answered {}, not {statuses:?}: {}", self.asked, self.status, self.text());
+        ensure!(
+            statuses.contains(&self.status),
+            "{} was answered {}, not {statuses:?}: {}",
+            self.asked,
+            self.status,
+            self.text()
+        );
         Ok(self)
     }
 
@@ -99,7 +108,8 @@ impl Response {
 
     /// The body as JSON.
     pub(crate) fn json(&self) -> Result<Value> {
-        serde_json::from_slice(&self.body).with_context(|| format!("{} was answered no JSON: {}", self.asked, self.text()))
+        serde_json::from_slice(&self.body)
+            .with_context(|| format!("{} was answered no JSON: {}", self.asked, self.text()))
     }
 
     /// The beginning of the body as text.
@@ -109,8 +119,12 @@ impl Response {
 
     /// Where the server wants to be spoken to next: path and query, the host dropped.
     pub(crate) fn location(&self) -> Result<String> {
-        let location = self.header("Location").with_context(|| format!("{} was answered without Location", self.asked))?;
-        let path = location.split_once("://").map_or(location, |(_, rest)| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"));
+        let location = self
+            .header("Location")
+            .with_context(|| format!("{} was answered without Location", self.asked))?;
+        let path = location
+            .split_once("://")
+            .map_or(location, |(_, rest)| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"));
         Ok(path.to_owned())
     }
 
@@ -154,7 +168,8 @@ fn read_chunks(reader: &mut impl BufRead) -> Result<Vec<u8>> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
-        let size = u64::from_str_radix(line.trim().split(';').next().unwrap_or_default(), 16).context("chunk size")?;
+        let size = u64::from_str_radix(line.trim().split(';').next().unwrap_or_default(), 16)
+            .context("chunk size")?;
         let before = body.len() as u64;
         reader.take(size).read_to_end(&mut body)?;
         ensure!(body.len() as u64 - before == size, "the body ended within a chunk");
@@ -205,7 +220,9 @@ mod tests {
 
     #[test]
     fn a_location_loses_its_host() {
-        for (location, path) in [("/v2/a?b=c", "/v2/a?b=c"), ("http://h:1/v2/a?b", "/v2/a?b"), ("https://h", "/")] {
+        for (location, path) in
+            [("/v2/a?b=c", "/v2/a?b=c"), ("http://h:1/v2/a?b", "/v2/a?b"), ("https://h", "/")]
+        {
             let wire = format!("HTTP/1.1 202 Accepted\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
             assert_eq!(get(&wire).unwrap().location().unwrap(), path);
         }
