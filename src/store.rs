@@ -34,6 +34,7 @@ mod link;
 mod list;
 mod medium;
 mod roots;
+mod scan;
 mod source;
 mod stamp;
 mod tags;
@@ -50,6 +51,7 @@ pub use extent::Extent;
 pub use extent::Extents;
 pub use medium::Media;
 pub use medium::Medium;
+pub use scan::Hashed;
 pub use source::Found;
 pub use source::Item;
 pub use source::ItemKind;
@@ -254,6 +256,12 @@ impl Store {
     /// The roots, in the order in which reads look in them.
     pub fn roots(&self) -> Vec<PathBuf> {
         self.inner.roots.all().iter().map(|source| source.origin().to_owned()).collect()
+    }
+
+    /// The sources themselves, in the same order: for those who must look at each tree as it is, on a thread that may
+    /// sleep.
+    pub fn sources(&self) -> Arc<Vec<Arc<dyn Source>>> {
+        self.inner.roots.all()
     }
 
     /// The way to change the store; `None` where it is read-only.

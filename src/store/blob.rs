@@ -163,7 +163,7 @@ impl Window {
     }
 
     /// Reads it piece by piece on this thread, which may sleep.
-    fn read_through(&self, each: impl FnMut(&[u8])) -> Result<(), Error> {
+    pub(super) fn read_through(&self, each: impl FnMut(&[u8])) -> Result<(), Error> {
         let digest = self.digest;
         self.extent().read_through(&self.medium, each).map_err(
             |Fault { path, offset, source }| match source {
