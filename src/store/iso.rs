@@ -101,9 +101,10 @@ impl Iso {
         self.located.image.missing()
     }
 
-    /// What lies at `path`. [`Poll::Pending`] only with [`Wait::Never`].
-    fn find(&self, path: &str, wait: Wait) -> Poll<Result<Option<Node>, Error>> {
-        let mut node = Node::Directory(self.located.top);
+    /// What lies at `path`, and in which directory. [`Poll::Pending`] only with [`Wait::Never`].
+    fn find(&self, path: &str, wait: Wait) -> Poll<Result<Option<(Directory, Node)>, Error>> {
+        let mut holder = self.located.top;
+        let mut node = Node::Directory(holder);
         let mut parent = "";
         for name in path.split('/') {
             let directory = match node {
@@ -114,15 +115,11 @@ impl Iso {
             if self.may_be_cut(parent, name.as_bytes()) {
                 return Poll::Ready(Err(self.cut_names(path)));
             }
-            let listing = match ready!(self.listing(directory, path, wait)) {
-                Ok(listing) => listing,
-                Err(error) => return Poll::Ready(Err(error)),
-            };
+            let listing = ready!(self.listing(directory, path, wait))?;
             let Some(found) = listing.find(name.as_bytes()) else { return Poll::Ready(Ok(None)) };
-            node = found.clone();
-            parent = name;
+            (holder, node, parent) = (directory, found.clone(), name);
         }
-        Poll::Ready(Ok(Some(node)))
+        Poll::Ready(Ok(Some((holder, node))))
     }
 
     /// A directory's listing, read or remembered. Two callers that ask for the same one at once read it once.
@@ -140,7 +137,7 @@ impl Iso {
     }
 
     /// Where the bytes of what was found at `path` lie.
-    fn open_node(&self, path: &str, node: &Node) -> Result<Found, Error> {
+    fn open_node(&self, path: &str, holder: Directory, node: &Node) -> Result<Found, Error> {
         let file = match node {
             Node::File(file) => file,
             Node::Directory(_) => return Err(corrupt(path, "it is a directory")),
@@ -149,15 +146,18 @@ impl Iso {
         };
         let extents = self.located.image.extents(file).map_err(|error| cannot(&self.origin, path, error))?;
         let pieces = extents.iter().flat_map(|extent| self.located.pieces.pieces(*extent));
-        Ok(Found { extents: Extents::new(pieces.map(Into::into)), version: self.version_of(node) })
+        Ok(Found { extents: Extents::new(pieces.map(Into::into)), version: self.version_of(holder, node) })
     }
 
-    /// Two files of an image never share a byte unless they are the same.
-    fn version_of(&self, node: &Node) -> Version {
+    /// Two files of an image never share a byte unless they are the same; those without any, which may all be said to
+    /// lie at the same place, are told apart by their directories.
+    fn version_of(&self, holder: Directory, node: &Node) -> Version {
         let (position, len) = match node {
             Node::Directory(directory) => (directory.extent().offset, 0),
-            Node::File(file) => (file.extents().first().map_or(0, |extent| extent.offset), file.len()),
-            Node::Encoded | Node::Special => (0, 0),
+            Node::File(file) if !file.is_empty() => {
+                (file.extents().first().map_or(0, |it| it.offset), file.len())
+            }
+            Node::File(_) | Node::Encoded | Node::Special => (holder.extent().offset, 0),
         };
         Version::fixed(self.instance, position, len)
     }
@@ -192,16 +192,18 @@ impl Source for Iso {
 
     fn open(&self, path: &RelativePath, wait: Wait) -> Poll<Result<Option<Found>, Error>> {
         let path = path.as_str();
-        self.find(path, wait).map(|found| found?.map(|node| self.open_node(path, &node)).transpose())
+        let found = ready!(self.find(path, wait))?;
+        Poll::Ready(found.map(|(holder, node)| self.open_node(path, holder, &node)).transpose())
     }
 
     fn version(&self, path: &RelativePath, wait: Wait) -> Poll<Result<Option<Version>, Error>> {
-        self.find(path.as_str(), wait).map_ok(|found| found.map(|node| self.version_of(&node)))
+        self.find(path.as_str(), wait)
+            .map_ok(|found| found.map(|(holder, node)| self.version_of(holder, &node)))
     }
 
     fn list(&self, path: &RelativePath) -> Result<Option<Vec<Item>>, Error> {
         let Poll::Ready(found) = self.find(path.as_str(), Wait::Allowed) else { return Ok(None) };
-        let Some(Node::Directory(directory)) = found? else { return Ok(None) };
+        let Some((_, Node::Directory(directory))) = found? else { return Ok(None) };
         let Poll::Ready(listing) = self.listing(directory, path.as_str(), Wait::Allowed) else {
             return Ok(None);
         };

@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 
 use crate::store::Directory;
 use crate::store::Error;
+use crate::store::Iso;
 use crate::store::Media;
 use crate::store::Source;
 use crate::store::Wait;
@@ -159,7 +160,14 @@ async fn ask_waiting<T: Send + 'static>(
         .await
 }
 
-/// Opens a directory, an image or a device.
+/// Opens a directory, an image's file or device, or the first part of a split image.
 fn open(root: &Path, media: &Media) -> Result<Arc<dyn Source>, Error> {
-    Ok(Arc::new(Directory::open(root, media)?))
+    let kind = std::fs::metadata(root);
+    let kind =
+        kind.map_err(|source| Error::Io { doing: "open", path: root.display().to_string(), source })?;
+    if kind.is_dir() {
+        Ok(Arc::new(Directory::open(root, media)?))
+    } else {
+        Ok(Arc::new(Iso::open(root, media)?))
+    }
 }
