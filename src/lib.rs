@@ -14,13 +14,11 @@ pub mod reachability;
 pub mod release;
 
 // Layer 2: the disk, and what everyone above may count with.
-pub mod credentials;
 pub mod metrics;
 pub mod reload;
 pub mod store;
 
 // Layer 3: the domain.
-pub mod maintenance;
 pub mod registry;
 
 // Layer 4: other machines.

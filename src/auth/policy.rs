@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use crate::auth::Identity;
 use crate::auth::Right;
 use crate::auth::Rights;
-use crate::auth::Token;
 use crate::auth::identity::SignIn;
 
 /// Where a request comes from.
@@ -54,15 +53,6 @@ pub enum UserRule {
     All,
     /// Those named.
     Named(BTreeSet<String>),
-}
-
-/// How clients are asked to sign in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// With a name and a password (RFC 7617).
-    Basic,
-    /// With a token that a name and a password, or nothing, is exchanged for (distribution's token specification).
-    Bearer,
 }
 
 impl UserRule {
@@ -116,17 +106,6 @@ impl Policy {
             Origin::Address(_) if origin.is_local() => Identity::anonymous(self.here, self.sign_in),
             Origin::Address(_) => Identity::anonymous(self.anywhere, self.sign_in),
         }
-    }
-
-    /// How clients are asked to sign in. Those that find Basic at `/v2/` send a credential with every request or
-    /// give up, so where some may do something without one they have to be offered tokens.
-    pub fn scheme(&self) -> Scheme {
-        if self.anywhere.is_empty() { Scheme::Basic } else { Scheme::Bearer }
-    }
-
-    /// Whoever holds a token of ours.
-    pub fn token_holder(&self, token: Token) -> Identity {
-        Identity::holder(token)
     }
 
     /// A user whose credential is right according to the htpasswd file.

@@ -85,8 +85,7 @@ impl Medium {
         }
     }
 
-    /// Counts a read that failed.
-    pub(in crate::store) fn count_fault(&self) {
+    fn count_fault(&self) {
         self.faults.fetch_add(1, Ordering::Relaxed);
         self.metrics.fault(&self.name);
     }
