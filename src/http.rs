@@ -5,21 +5,56 @@
 //! what to send.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http::Request;
 use http::Response;
-use http::header::CONTENT_TYPE;
 use http::header::HeaderName;
+use http::header::LINK;
+use http::header::LOCATION;
+use http::request::Parts;
 
+use crate::auth::Policy;
+use crate::metrics::AuthMetrics;
 use crate::registry::Registry;
 
+mod access;
+mod answer;
+mod base;
+mod blobs;
 pub mod body;
+mod challenge;
+mod conditional;
+mod endpoints;
+mod error;
+mod listings;
+mod manifests;
+mod multipart;
+mod query;
+mod range;
+mod receive;
+mod route;
+mod secret;
+mod sign_in;
+mod slowdown;
+mod token;
+mod uploads;
 
 pub use body::Body;
 pub use body::Part;
+pub use sign_in::Credentials;
+
+use access::Access;
+use access::Signature;
+use endpoints::Call;
+use endpoints::Verb;
+use error::Error;
+use query::Query;
+use receive::Incoming;
+use route::Route;
 
 /// The API over one registry. Cheap to clone: every connection has its own.
 #[derive(Clone, Debug)]
@@ -29,16 +64,57 @@ pub struct Api {
 
 #[derive(Debug)]
 struct Inner {
-    #[expect(dead_code, reason = "the operations arrive with the endpoint table")]
     registry: Registry,
-    settings: Settings,
+    access: Access,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    prefix: String,
+    catalog_limit: usize,
 }
 
 /// What an operator decides about answers.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Settings {
+    /// Who may do what.
+    pub auth: Auth,
     /// Added to every response (distribution's `http.headers`).
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What stands before `/v2/` in every path, such as `/registry`; usually nothing (distribution's `http.prefix`).
+    pub prefix: String,
+    /// The most repositories that one page of the catalog lists.
+    pub catalog_limit: usize,
+}
+
+/// Who may do what, and how that is found out.
+#[derive(Debug)]
+pub struct Auth {
+    /// Who may do what.
+    pub policy: Policy,
+    /// What a client is asked to sign in to.
+    pub realm: String,
+    /// The files that say who may sign in.
+    pub credentials: Credentials,
+    /// What tokens are signed with; made up where there is none, so that tokens end with the process.
+    pub secret: Option<Vec<u8>>,
+    /// The URL by which clients reach the registry, where requests do not tell.
+    pub external_url: Option<String>,
+    /// What is counted.
+    pub metrics: AuthMetrics,
+}
+
+impl Default for Settings {
+    /// Everything is open to everybody.
+    fn default() -> Self {
+        let auth = Auth {
+            policy: Policy::open(),
+            realm: crate::config::defaults::REALM.to_owned(),
+            credentials: Credentials::default(),
+            secret: None,
+            external_url: None,
+            metrics: AuthMetrics::default(),
+        };
+        let catalog_limit = crate::config::defaults::CATALOG_LIMIT;
+        Self { auth, headers: Vec::new(), prefix: String::new(), catalog_limit }
+    }
 }
 
 /// The other end of a connection, as far as an answer depends on it.
@@ -62,8 +138,7 @@ pub enum Scheme {
 /// What an access log wants to know of an answer beyond its head. Every response carries one as an extension.
 #[derive(Clone, Debug, Default)]
 pub struct AccessNote {
-    /// Which endpoint answered, in the words of the endpoint table (`GetManifest`); bounded in number, so that it
-    /// may label a metric.
+    /// Which endpoint answered (`GetManifest`); bounded in number, so that it may label a metric.
     pub operation: &'static str,
     /// Who asked, where that is known.
     pub user: Option<Arc<str>>,
@@ -74,7 +149,10 @@ pub struct AccessNote {
 impl Api {
     /// Serves `registry`.
     pub fn new(registry: Registry, settings: Settings) -> Self {
-        Self { inner: Arc::new(Inner { registry, settings }) }
+        let Settings { auth, headers, prefix, catalog_limit } = settings;
+        let prefix = prefix.trim_end_matches('/').to_owned();
+        let access = Access::new(auth, &prefix);
+        Self { inner: Arc::new(Inner { registry, access, headers, prefix, catalog_limit }) }
     }
 
     /// Answers a request. Never fails: what goes wrong is an answer too.
@@ -86,27 +164,81 @@ impl Api {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync,
     {
-        let _ = peer;
-        let mut response = match request.uri().path() {
-            "/v2" | "/v2/" => base(),
-            _ => not_found(),
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path();
+        let route = path.strip_prefix(self.inner.prefix.as_str()).and_then(Route::parse);
+        let verb = Verb::of(&parts.method);
+        let mut note =
+            AccessNote { operation: endpoints::operation(verb, route.as_ref()), ..AccessNote::default() };
+        let answered = match &route {
+            Some(route) => self.answer(verb, route, &parts, body, peer, &mut note).await,
+            None => Err(Error::NotFound),
         };
-        for (name, value) in &self.inner.settings.headers {
-            response.headers_mut().append(name, value.clone());
+        let response = answered.unwrap_or_else(|error| {
+            let text = error::chain(&error);
+            if error.is_fault() {
+                tracing::error!(path, operation = note.operation, error = text, "a request failed");
+            }
+            note.error = Some(text.into());
+            error.respond()
+        });
+        self.finish(response, verb, note)
+    }
+
+    async fn answer<B>(
+        &self,
+        verb: Verb,
+        route: &Route<'_>,
+        parts: &Parts,
+        body: B,
+        peer: PeerInfo,
+        note: &mut AccessNote,
+    ) -> Result<Response<Body>, Error>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: std::error::Error + Send + Sync,
+    {
+        let Inner { registry, access, catalog_limit, .. } = &*self.inner;
+        let signature = Signature { headers: &parts.headers, uri: &parts.uri, peer };
+        let caller = access.caller(signature).await?;
+        note.user = caller.user().map(Into::into);
+        let call = Call {
+            registry,
+            catalog_limit: *catalog_limit,
+            headers: &parts.headers,
+            query: Query::new(parts.uri.query()),
+            caller: &caller,
+            body: Incoming(pin!(body)),
+        };
+        endpoints::answer(verb, route, call).await
+    }
+
+    /// What every response has in common.
+    fn finish(&self, mut response: Response<Body>, verb: Verb, note: AccessNote) -> Response<Body> {
+        const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+        if verb == Verb::Head {
+            // The head says how long the body is that a GET would have had.
+            *response.body_mut() = Body::Empty;
         }
-        response.extensions_mut().insert(AccessNote { operation: "Base", ..AccessNote::default() });
+        let headers = response.headers_mut();
+        headers.insert(VERSION, HeaderValue::from_static("registry/2.0"));
+        for (name, value) in &self.inner.headers {
+            headers.append(name, value.clone());
+        }
+        if !self.inner.prefix.is_empty() {
+            for (name, start) in [(LOCATION, ""), (LINK, "<")] {
+                prepend(headers.get_mut(name), start, &self.inner.prefix);
+            }
+        }
+        response.extensions_mut().insert(note);
         response
     }
 }
 
-fn base() -> Response<Body> {
-    let mut response = Response::new(Body::Bytes(Bytes::from_static(b"{}")));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-fn not_found() -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = http::StatusCode::NOT_FOUND;
-    response
+/// Puts a prefix before the path in a header that begins with `start`.
+fn prepend(value: Option<&mut HeaderValue>, start: &str, prefix: &str) {
+    let Some(value) = value else { return };
+    if let Some(rest) = value.to_str().ok().and_then(|it| it.strip_prefix(start)) {
+        *value = answer::value(format!("{start}{prefix}{rest}"));
+    }
 }

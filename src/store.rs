@@ -24,6 +24,7 @@ mod image;
 mod medium;
 mod source;
 mod version;
+mod walk;
 
 pub use blob::Blob;
 pub use blob::Extent;
@@ -39,6 +40,8 @@ pub use source::ItemKind;
 pub use source::Source;
 pub use source::Wait;
 pub use version::Version;
+pub use walk::Sight;
+pub use walk::Walk;
 
 /// Where a store lies and whether it may be written.
 #[derive(Clone, Debug, Default)]

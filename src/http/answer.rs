@@ -1,0 +1,87 @@
+//! Answers and their headers.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::header::CONTENT_TYPE;
+use http::header::ETAG;
+use http::header::LOCATION;
+use storage_layout::Digest;
+
+use crate::http::Body;
+
+/// `Docker-Content-Digest`: of the content that is answered, in the algorithm it was asked by.
+pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// An answer without a body.
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    if status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    response
+}
+
+/// An answer with a document.
+pub(super) fn document(content_type: &'static str, content: impl Into<Bytes>) -> Response<Body> {
+    let content = content.into();
+    let mut response = Response::new(Body::Empty);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(content.len()));
+    *response.body_mut() = Body::Bytes(content);
+    response
+}
+
+/// An answer that says where what was made can be found. The URL is relative: no proxy in between can make it wrong,
+/// and no client takes it for another host (crane refuses one, containerd drops the credentials).
+pub(super) fn created(status: StatusCode, location: String) -> Response<Body> {
+    let mut response = empty(status);
+    response.headers_mut().insert(LOCATION, value(location));
+    response
+}
+
+/// `Docker-Content-Digest` and `ETag`, which differ by the quotes.
+pub(super) fn insert_digest(headers: &mut HeaderMap, digest: &Digest) {
+    let quoted = Bytes::from(format!("\"{digest}\""));
+    let bare = quoted.slice(1..quoted.len().saturating_sub(1));
+    if let (Ok(bare), Ok(quoted)) =
+        (HeaderValue::from_maybe_shared(bare), HeaderValue::from_maybe_shared(quoted))
+    {
+        headers.insert(DOCKER_CONTENT_DIGEST, bare);
+        headers.insert(ETAG, quoted);
+    }
+}
+
+/// A header value made of names that were parsed, and so of visible ASCII; nothing where it is not.
+pub(super) fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_digest_is_said_twice() {
+        let text = format!("sha256:{}", "0f".repeat(32));
+        let mut headers = HeaderMap::new();
+        insert_digest(&mut headers, &Digest::parse(&text).unwrap());
+        assert_eq!(headers["docker-content-digest"], text);
+        assert_eq!(headers["etag"], format!("\"{text}\""));
+    }
+
+    #[test]
+    fn only_answers_that_may_have_a_body_have_a_length() {
+        for (status, expected) in [(201, Some("0")), (202, Some("0")), (204, None), (304, None)] {
+            let response = empty(StatusCode::from_u16(status).unwrap());
+            assert_eq!(response.headers().get(CONTENT_LENGTH).map(|it| it.to_str().unwrap()), expected);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `/v2/<name>/blobs/<digest>` (end-2, end-10).
+
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header::ACCEPT_RANGES;
+use http::header::CACHE_CONTROL;
+use http::header::CONTENT_LENGTH;
+use http::header::CONTENT_RANGE;
+use http::header::CONTENT_TYPE;
+use http::header::RANGE;
+use storage_layout::Digest;
+use storage_layout::RepositoryName;
+
+use crate::http::Body;
+use crate::http::answer;
+use crate::http::conditional;
+use crate::http::conditional::Outcome;
+use crate::http::error::Error;
+use crate::http::multipart::content_range;
+use crate::http::multipart::multipart;
+use crate::http::range::RangeError;
+use crate::http::range::Selection;
+use crate::http::range::select;
+use crate::registry::Registry;
+use crate::store::Blob;
+
+/// What a client wants of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What `Range` asks for.
+    AsAsked,
+    /// The head of the whole: `Range` has a meaning for GET alone (RFC 9110, section 14.2).
+    Head,
+}
+
+/// Sends a blob, or ranges of it.
+pub(super) async fn get(
+    registry: &Registry,
+    headers: &HeaderMap,
+    name: &RepositoryName,
+    digest: &str,
+    part: Part,
+) -> Result<Response<Body>, Error> {
+    let digest = Digest::parse(digest)?;
+    let blob = registry.blob(name, &digest).await?;
+    let mut response = match conditional::evaluate(headers, &digest.to_string()) {
+        Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),
+        Outcome::NotModified => answer::empty(StatusCode::NOT_MODIFIED),
+        Outcome::Send => selected(&blob, selection(headers, &digest, blob.len(), part)?),
+    };
+    let headers = response.headers_mut();
+    answer::insert_digest(headers, &digest);
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=31536000"));
+    Ok(response)
+}
+
+/// Removes a blob from a repository.
+pub(super) async fn delete(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &str,
+) -> Result<Response<Body>, Error> {
+    registry.delete_blob(name, &Digest::parse(digest)?).await?;
+    Ok(answer::empty(StatusCode::ACCEPTED))
+}
+
+fn selection(headers: &HeaderMap, digest: &Digest, len: u64, part: Part) -> Result<Selection, Error> {
+    let Some(range) = headers.get(RANGE).filter(|_| part == Part::AsAsked) else {
+        return Ok(Selection::Whole);
+    };
+    let Some(range) =
+        range.to_str().ok().filter(|_| conditional::range_applies(headers, &digest.to_string()))
+    else {
+        return Ok(Selection::Whole);
+    };
+    select(range, len).map_err(|error| match error {
+        RangeError::Unsatisfiable => Error::RangeUnsatisfiable { len },
+        RangeError::TooMany => Error::TooManyRanges,
+    })
+}
+
+fn selected(blob: &Blob, selection: Selection) -> Response<Body> {
+    let (status, content_type, range, len, body) = match selection {
+        Selection::Whole => {
+            (StatusCode::OK, octets(), None, blob.len(), Body::File(blob.range(0..blob.len())))
+        }
+        Selection::One(range) => {
+            let value = answer::value(content_range(&range, blob.len()));
+            let piece = blob.range(range);
+            (StatusCode::PARTIAL_CONTENT, octets(), Some(value), piece.len(), Body::File(piece))
+        }
+        Selection::Many(ranges) => {
+            let parts = multipart(blob, ranges);
+            let content_type = answer::value(format!("multipart/byteranges; boundary={}", parts.boundary));
+            (StatusCode::PARTIAL_CONTENT, content_type, None, parts.len, Body::Parts(parts.parts))
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    if let Some(range) = range {
+        headers.insert(CONTENT_RANGE, range);
+    }
+    response
+}
+
+fn octets() -> HeaderValue {
+    HeaderValue::from_static("application/octet-stream")
+}

@@ -1,0 +1,189 @@
+//! The endpoint table: what is asked of what, which right it needs, and who
+//! answers.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::Method;
+use http::Response;
+
+use crate::auth::Action;
+use crate::http::Body;
+use crate::http::access::Caller;
+use crate::http::base;
+use crate::http::blobs;
+use crate::http::error::Error;
+use crate::http::listings;
+use crate::http::manifests;
+use crate::http::query::Query;
+use crate::http::receive::Incoming;
+use crate::http::route::Route;
+use crate::http::token;
+use crate::http::uploads;
+use crate::registry::Registry;
+
+/// What is asked of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    /// `GET` whose body is not sent.
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+    /// One that no route has.
+    Other,
+}
+
+impl Verb {
+    pub(super) fn of(method: &Method) -> Self {
+        match *method {
+            Method::GET => Self::Get,
+            Method::HEAD => Self::Head,
+            Method::POST => Self::Post,
+            Method::PUT => Self::Put,
+            Method::PATCH => Self::Patch,
+            Method::DELETE => Self::Delete,
+            Method::OPTIONS => Self::Options,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A request, as far as handlers look at it.
+pub(super) struct Call<'a, B> {
+    pub(super) registry: &'a Registry,
+    pub(super) catalog_limit: usize,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) query: Query<'a>,
+    pub(super) caller: &'a Caller<'a>,
+    pub(super) body: Incoming<'a, B>,
+}
+
+/// Answers a request.
+pub(super) async fn answer<B>(
+    verb: Verb,
+    route: &Route<'_>,
+    call: Call<'_, B>,
+) -> Result<Response<Body>, Error>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::error::Error,
+{
+    use Route as R;
+    use Verb as V;
+    let Call { registry, catalog_limit, headers, query, caller, body } = call;
+    match (verb, route) {
+        (V::Options, _) => Ok(base::options(methods(route))),
+        (V::Get | V::Head, R::Root) => Ok(base::alive()),
+        (V::Get | V::Head, R::Base) => caller.may(&Action::Probe).map(|()| base::version()),
+        (V::Get | V::Head, R::Discover(_)) => caller.may(&Action::Probe).map(|()| base::discover()),
+        (V::Get | V::Head, R::Catalog) => {
+            caller.may(&Action::Catalog)?;
+            listings::catalog(registry, query, catalog_limit).await
+        }
+        (V::Get | V::Head, R::Token) => token::get(caller, query),
+        (V::Post, R::Token) => token::post(caller, body).await,
+        (V::Get | V::Head, R::Tags(name)) => listings::tags(registry, query, &caller.reads(name)?).await,
+        (V::Get | V::Head, R::Referrers(name, subject)) => {
+            listings::referrers(registry, query, &caller.reads(name)?, subject).await
+        }
+        (V::Get, R::Blob(name, digest)) => {
+            blobs::get(registry, headers, &caller.reads(name)?, digest, blobs::Part::AsAsked).await
+        }
+        (V::Head, R::Blob(name, digest)) => {
+            blobs::get(registry, headers, &caller.reads(name)?, digest, blobs::Part::Head).await
+        }
+        (V::Delete, R::Blob(name, digest)) => blobs::delete(registry, &caller.deletes(name)?, digest).await,
+        (V::Get | V::Head, R::Manifest(name, reference)) => {
+            manifests::get(registry, headers, &caller.reads(name)?, reference).await
+        }
+        (V::Put, R::Manifest(name, reference)) => {
+            manifests::put(registry, headers, query, &caller.writes(name)?, reference, body).await
+        }
+        (V::Delete, R::Manifest(name, reference)) => {
+            manifests::delete(registry, &caller.deletes(name)?, reference).await
+        }
+        (V::Post, R::Uploads(name)) => {
+            let name = caller.writes(name)?;
+            uploads::start(registry, caller, query, &name, body).await
+        }
+        (V::Get | V::Head, R::Upload(name, id)) => uploads::status(registry, &caller.writes(name)?, id).await,
+        (V::Patch, R::Upload(name, id)) => {
+            uploads::patch(registry, headers, &caller.writes(name)?, id, body).await
+        }
+        (V::Put, R::Upload(name, id)) => {
+            uploads::put(registry, headers, query, &caller.writes(name)?, id, body).await
+        }
+        (V::Delete, R::Upload(name, id)) => uploads::cancel(registry, &caller.writes(name)?, id).await,
+        _ => Err(Error::Method { allow: methods(route) }),
+    }
+}
+
+/// What may be asked of a route.
+fn methods(route: &Route<'_>) -> &'static str {
+    match route {
+        Route::Root
+        | Route::Base
+        | Route::Catalog
+        | Route::Discover(_)
+        | Route::Tags(_)
+        | Route::Referrers(..) => "GET, HEAD",
+        Route::Token => "GET, HEAD, POST",
+        Route::Blob(..) => "GET, HEAD, DELETE",
+        Route::Manifest(..) => "GET, HEAD, PUT, DELETE",
+        Route::Uploads(_) => "POST",
+        Route::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+    }
+}
+
+/// The name of an endpoint, for logs and metrics.
+pub(super) fn operation(verb: Verb, route: Option<&Route<'_>>) -> &'static str {
+    use Verb as V;
+    let Some(route) = route else { return "Unknown" };
+    match (verb, route) {
+        (V::Options, _) => "Options",
+        (_, Route::Root) => "Alive",
+        (_, Route::Base) => "Base",
+        (_, Route::Catalog) => "ListRepositories",
+        (_, Route::Discover(_)) => "Discover",
+        (_, Route::Token) => "IssueToken",
+        (_, Route::Tags(_)) => "ListTags",
+        (_, Route::Referrers(..)) => "ListReferrers",
+        (V::Head, Route::Blob(..)) => "HeadBlob",
+        (V::Delete, Route::Blob(..)) => "DeleteBlob",
+        (_, Route::Blob(..)) => "GetBlob",
+        (V::Head, Route::Manifest(..)) => "HeadManifest",
+        (V::Put, Route::Manifest(..)) => "PutManifest",
+        (V::Delete, Route::Manifest(..)) => "DeleteManifest",
+        (_, Route::Manifest(..)) => "GetManifest",
+        (_, Route::Uploads(_)) => "StartUpload",
+        (V::Patch, Route::Upload(..)) => "AppendToUpload",
+        (V::Put, Route::Upload(..)) => "FinishUpload",
+        (V::Delete, Route::Upload(..)) => "CancelUpload",
+        (_, Route::Upload(..)) => "GetUpload",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn operations_are_told_apart() {
+        for (method, path, expected) in [
+            (Method::GET, "/v2/", "Base"),
+            (Method::HEAD, "/v2/a/blobs/x", "HeadBlob"),
+            (Method::GET, "/v2/a/manifests/x", "GetManifest"),
+            (Method::POST, "/v2/a/blobs/uploads/", "StartUpload"),
+            (Method::PATCH, "/v2/a/blobs/uploads/x", "AppendToUpload"),
+            (Method::TRACE, "/v2/a/blobs/uploads/x", "GetUpload"),
+            (Method::GET, "/nowhere", "Unknown"),
+        ] {
+            assert_eq!(operation(Verb::of(&method), Route::parse(path).as_ref()), expected);
+        }
+    }
+}

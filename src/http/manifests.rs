@@ -1,0 +1,190 @@
+//! `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9).
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::header::CONTENT_TYPE;
+use http::header::WARNING;
+use storage_layout::RepositoryName;
+use storage_layout::Tag;
+
+use crate::http::Body;
+use crate::http::answer;
+use crate::http::answer::DOCKER_CONTENT_DIGEST;
+use crate::http::conditional;
+use crate::http::conditional::Outcome;
+use crate::http::error::Error;
+use crate::http::query::Query;
+use crate::http::receive::Incoming;
+use crate::oci::Manifest;
+use crate::oci::Reference;
+use crate::oci::ReferenceError;
+use crate::registry::Pushed;
+use crate::registry::Registry;
+use crate::registry::StoredManifest;
+
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// How many tags one request may set: the specification wants ten at least, and each is an fsync.
+const MAX_TAGS: usize = 64;
+
+/// Sends a manifest as it was pushed, whatever `Accept` says: the specification has no other form of it, and every
+/// client takes it.
+pub(super) async fn get(
+    registry: &Registry,
+    headers: &HeaderMap,
+    name: &RepositoryName,
+    reference: &str,
+) -> Result<Response<Body>, Error> {
+    let reference = Reference::parse(reference).map_err(|error| match error {
+        ReferenceError::Tag(error) => Error::TagOfNothing(error),
+        ReferenceError::Digest(error) => Error::Digest(error),
+    })?;
+    let manifest = registry.manifest(name, &reference).await?;
+    let mut response = match conditional::evaluate(headers, &manifest.digest.to_string()) {
+        Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),
+        Outcome::NotModified => answer::empty(StatusCode::NOT_MODIFIED),
+        Outcome::Send => whole(&manifest),
+    };
+    answer::insert_digest(response.headers_mut(), &manifest.digest);
+    Ok(response)
+}
+
+fn whole(manifest: &StoredManifest) -> Response<Body> {
+    let mut response = Response::new(Body::Bytes(manifest.content.clone()));
+    let headers = response.headers_mut();
+    // A stored document may say anything of itself, also what no header can carry.
+    let content_type = HeaderValue::try_from(manifest.media_type.as_ref())
+        .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(manifest.content.len()));
+    response
+}
+
+/// Takes in a manifest, under a tag or a digest, and under the tags that `?tag=` lists beside a digest.
+pub(super) async fn put<B>(
+    registry: &Registry,
+    headers: &HeaderMap,
+    query: Query<'_>,
+    name: &RepositoryName,
+    reference: &str,
+    body: Incoming<'_, B>,
+) -> Result<Response<Body>, Error>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::error::Error,
+{
+    registry.accepts_writes()?;
+    let reference = Reference::parse(reference).map_err(|error| match error {
+        ReferenceError::Tag(error) => Error::Tag(error),
+        ReferenceError::Digest(error) => Error::Digest(error),
+    })?;
+    let tags = tags(&reference, query)?;
+    let content = body.into_bytes(Manifest::MAX_LEN, Error::ManifestTooLarge).await?;
+    let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let pushed = registry.put_manifest(name, &reference, &tags, content, content_type).await?;
+    Ok(created(name, &reference, &tags, &pushed))
+}
+
+/// Removes a tag or a manifest.
+pub(super) async fn delete(
+    registry: &Registry,
+    name: &RepositoryName,
+    reference: &str,
+) -> Result<Response<Body>, Error> {
+    let reference = Reference::parse(reference).map_err(|error| match error {
+        ReferenceError::Tag(error) => Error::TagOfNothing(error),
+        ReferenceError::Digest(error) => Error::Digest(error),
+    })?;
+    registry.delete_manifest(name, &reference).await?;
+    Ok(answer::empty(StatusCode::ACCEPTED))
+}
+
+/// The tags of the query, which only a push by digest may have (end-7b).
+fn tags(reference: &Reference, query: Query<'_>) -> Result<Vec<Tag>, Error> {
+    if matches!(reference, Reference::Tag(_)) {
+        return Ok(Vec::new());
+    }
+    let mut tags = Vec::new();
+    for tag in query.all("tag") {
+        if tags.len() == MAX_TAGS {
+            return Err(Error::TooManyTags(MAX_TAGS));
+        }
+        tags.push(Tag::parse(&tag)?);
+    }
+    Ok(tags)
+}
+
+fn created(name: &RepositoryName, reference: &Reference, tags: &[Tag], pushed: &Pushed) -> Response<Body> {
+    let location = format!("/v2/{name}/manifests/{reference}");
+    let mut response = answer::created(StatusCode::CREATED, location);
+    let headers = response.headers_mut();
+    headers.insert(DOCKER_CONTENT_DIGEST, answer::value(pushed.digest.to_string()));
+    if let Some(subject) = &pushed.subject {
+        headers.insert(OCI_SUBJECT, answer::value(subject.to_string()));
+    }
+    for tag in tags {
+        headers.append(OCI_TAG, answer::value(tag.to_string()));
+    }
+    if !pushed.missing.is_empty() {
+        headers.insert(WARNING, missing(pushed.missing.len()));
+    }
+    response
+}
+
+/// The form that containers/image shows (distribution-spec, "Warnings"): no date, no agent, ASCII.
+fn missing(count: usize) -> HeaderValue {
+    let what = if count == 1 {
+        "object that this manifest references"
+    } else {
+        "objects that this manifest references"
+    };
+    answer::value(format!("299 - \"the repository does not hold {count} {what}\""))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn reference() -> Reference {
+        Reference::parse(&format!("sha256:{}", "0f".repeat(32))).unwrap()
+    }
+
+    #[test]
+    fn tags_beside_a_digest() {
+        let ten = (0..10).map(|it| format!("tag=v{it}")).collect::<Vec<_>>().join("&");
+        assert_eq!(tags(&reference(), Query::new(Some(&ten))).unwrap().len(), 10);
+        let tagged = Reference::parse("latest").unwrap();
+        assert!(tags(&tagged, Query::new(Some(&ten))).unwrap().is_empty());
+        assert!(matches!(tags(&reference(), Query::new(Some("tag=.x"))), Err(Error::Tag(_))));
+        let many = vec!["tag=a"; MAX_TAGS + 1].join("&");
+        assert!(matches!(tags(&reference(), Query::new(Some(&many))), Err(Error::TooManyTags(_))));
+    }
+
+    #[test]
+    fn what_is_said_of_a_push() {
+        let Reference::Digest(digest) = reference() else { unreachable!() };
+        let name = RepositoryName::parse("a/b").unwrap();
+        let listed: Vec<Tag> = ["x", "y"].map(|it| Tag::parse(it).unwrap()).into();
+        let pushed = Pushed { digest, subject: Some(digest), missing: vec![digest] };
+        let response = created(&name, &reference(), &listed, &pushed);
+        let headers = response.headers();
+        assert_eq!(headers["location"], format!("/v2/a/b/manifests/{digest}"));
+        assert_eq!(headers["docker-content-digest"], digest.to_string());
+        assert_eq!(headers["oci-subject"], digest.to_string());
+        assert_eq!(headers.get_all("oci-tag").iter().collect::<Vec<_>>(), ["x", "y"]);
+        assert_eq!(
+            headers["warning"],
+            "299 - \"the repository does not hold 1 object that this manifest references\""
+        );
+        let quiet = created(&name, &reference(), &[], &Pushed { digest, subject: None, missing: vec![] });
+        assert!(["oci-subject", "oci-tag", "warning"].iter().all(|it| !quiet.headers().contains_key(*it)));
+    }
+}

@@ -1,0 +1,88 @@
+//! Pulling, mounting and deleting blobs (end-2, end-10, end-11).
+
+use storage_layout::Digest;
+use storage_layout::RepositoryName;
+
+use crate::registry::Error;
+use crate::registry::Fetched;
+use crate::registry::Missing;
+use crate::registry::Registry;
+use crate::registry::error::is_damage;
+use crate::store::Blob;
+
+/// Where a blob is to be mounted from.
+#[derive(Clone, Copy, Debug)]
+pub enum Mount<'a> {
+    /// The named repository, if it holds the blob.
+    From(&'a RepositoryName),
+    /// Anywhere ("automatic content discovery").
+    Anywhere,
+}
+
+impl Registry {
+    /// A blob of a repository. One that is stored in another repository only is unknown here.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`], [`Error::BlobDamaged`], or the store's.
+    pub async fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Blob, Error> {
+        if let Some(blob) = self.stored_blob(name, digest).await? {
+            return Ok(blob);
+        }
+        if self.fetch(Missing::Blob(name, digest)).await == Fetched::Stored
+            && let Some(blob) = self.stored_blob(name, digest).await?
+        {
+            return Ok(blob);
+        }
+        Err(Error::BlobUnknown(*digest))
+    }
+
+    /// Removes a blob from a repository.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`], or that nothing can be deleted.
+    pub async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        if self.deleter()?.delete_layer(name, digest).await? {
+            Ok(())
+        } else {
+            Err(Error::BlobUnknown(*digest))
+        }
+    }
+
+    /// Makes a blob that is stored already a blob of this repository too; `false` where it cannot be found, and is
+    /// to be uploaded.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] or the store's.
+    pub async fn mount(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        source: Mount<'_>,
+    ) -> Result<bool, Error> {
+        let writer = self.writer()?;
+        let found = match source {
+            Mount::From(from) => self.store().has_layer(from, digest).await?,
+            Mount::Anywhere => writer.is_stored(digest).await?,
+        };
+        Ok(found && writer.link_layer(name, digest).await?)
+    }
+
+    /// Whether a repository holds a blob that can be served.
+    pub(super) async fn holds_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        match self.stored_blob(name, digest).await {
+            Ok(blob) => Ok(blob.is_some()),
+            Err(Error::BlobDamaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn stored_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Blob>, Error> {
+        if !self.store().has_layer(name, digest).await? {
+            return Ok(None);
+        }
+        self.store().blob(digest).await.map_err(|source| match is_damage(&source) {
+            true => Error::BlobDamaged { digest: *digest, source },
+            false => source.into(),
+        })
+    }
+}
