@@ -19,6 +19,8 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::ReloadMetrics;
+
 mod group;
 
 use group::Group;
@@ -52,15 +54,21 @@ impl<T> Clone for Watched<T> {
 }
 
 /// Looks after the files that were given to it, for as long as it [runs](Self::run).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Watcher {
+    metrics: ReloadMetrics,
     groups: Vec<Box<dyn Look>>,
     reports: Reports,
 }
 
 impl Watcher {
+    /// Looks after nothing yet.
+    pub fn new(metrics: ReloadMetrics) -> Self {
+        Self { metrics, groups: Vec::new(), reports: Reports::default() }
+    }
+
     /// Reads and parses a file now, and again when it changes once [`run`](Self::run) runs. `what` is what messages
-    /// call it (`certificate`, `htpasswd`).
+    /// and metrics call it (`certificate`, `htpasswd`, `pull_secret`).
     ///
     /// # Errors
     /// It cannot be read, or does not parse.
@@ -92,7 +100,8 @@ impl Watcher {
         T: Send + Sync + 'static,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (group, watched) = Group::open(what, paths, move |contents| parse(contents).map_err(Into::into))?;
+        let parse = move |contents: &[Vec<u8>; N]| parse(contents).map_err(Into::into);
+        let (group, watched) = Group::open(what, paths, parse, self.metrics.clone())?;
         self.reports.add(Report { what, paths: group.paths(), problem: None });
         self.groups.push(Box::new(group));
         Ok(watched)
@@ -106,7 +115,7 @@ impl Watcher {
     /// Looks for changes until `shutdown`; at once, and at every file whether it seems changed or not, when `forced`
     /// is notified.
     pub async fn run(self, forced: Arc<Notify>, shutdown: CancellationToken) {
-        let Self { mut groups, reports } = self;
+        let Self { mut groups, reports, metrics: _ } = self;
         loop {
             let care = tokio::select! {
                 () = shutdown.cancelled() => return,

@@ -15,6 +15,7 @@ use crate::store::FileRange;
 mod chunk;
 pub(crate) mod lane;
 pub(crate) mod read;
+pub(crate) mod reading;
 mod sending;
 mod windows;
 

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::metrics::ReloadMetrics;
+use crate::metrics::ReloadResult;
 use crate::reload::Care;
 use crate::reload::Error;
 use crate::reload::Report;
@@ -41,6 +43,7 @@ pub(super) struct Group<const N: usize, T, P> {
     /// Whether the last look found the files as the one before had.
     settled: bool,
     problem: Option<Problem>,
+    metrics: ReloadMetrics,
 }
 
 /// What tells one state of a file from another.
@@ -69,6 +72,7 @@ where
         what: &'static str,
         paths: [PathBuf; N],
         parse: P,
+        metrics: ReloadMetrics,
     ) -> Result<(Self, Watched<T>), Error> {
         let stamps = paths.each_ref().map(|path| stamp(path));
         let contents = read(what, &paths)?;
@@ -77,7 +81,8 @@ where
         let watched = Watched { value: Arc::clone(&value) };
         // Not settled: a write within the same tick of the file system's clock would leave the stamps as they are,
         // so the next look reads once more.
-        let group = Self { what, paths, parse, value, stamps, contents, settled: false, problem: None };
+        let settled = false;
+        let group = Self { what, paths, parse, value, stamps, contents, settled, problem: None, metrics };
         Ok((group, watched))
     }
 
@@ -104,6 +109,7 @@ where
         let value = parsed(self.what, &self.paths, (self.parse)(&contents))?;
         self.value.store(Arc::new(value));
         self.contents = contents;
+        self.metrics.reloaded(self.what, ReloadResult::InForce);
         tracing::info!(what = self.what, path = %self.path().display(), "reloaded");
         Ok(())
     }
@@ -116,6 +122,7 @@ where
             Some(problem) if problem.told && problem.why == why => true,
             Some(_) => {
                 let path = self.path().display();
+                self.metrics.reloaded(self.what, ReloadResult::Refused);
                 tracing::error!(what = self.what, %path, error = %why, "cannot reload; the last good value stays");
                 true
             }
@@ -227,7 +234,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         fs::write(at("value"), "1").unwrap();
-        let (mut group, watched) = Group::open("value", [at("value")], number).unwrap();
+        let (mut group, watched) =
+            Group::open("value", [at("value")], number, ReloadMetrics::default()).unwrap();
         assert_eq!(*watched.current(), 1);
 
         // Written again in the same tick and with the same length.
@@ -262,7 +270,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("value");
         fs::write(&path, "1").unwrap();
-        let (mut group, watched) = Group::open("value", [path.clone()], number).unwrap();
+        let (mut group, watched) =
+            Group::open("value", [path.clone()], number, ReloadMetrics::default()).unwrap();
         let mut check = |change: &dyn Fn(), expected: u32, problem: Option<&str>| {
             change();
             let report = group.look(Care::WhatChanged);
@@ -284,7 +293,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let paths = ["left", "right"].map(|name| directory.path().join(name));
         paths.iter().for_each(|path| fs::write(path, "old").unwrap());
-        let (mut group, watched) = Group::open("pair", paths.clone(), pair).unwrap();
+        let (mut group, watched) =
+            Group::open("pair", paths.clone(), pair, ReloadMetrics::default()).unwrap();
         fs::write(&paths[0], "new").unwrap();
         assert!(group.look(Care::WhatChanged).problem.is_some());
         assert_eq!(*watched.current(), b"old");
@@ -298,7 +308,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("value");
         fs::write(&path, "1").unwrap();
-        let (mut group, _watched) = Group::open("value", [path], number).unwrap();
+        let (mut group, _watched) = Group::open("value", [path], number, ReloadMetrics::default()).unwrap();
         assert!(group.seems_changed(), "once more after the first reading");
         assert!(!group.seems_changed());
     }
@@ -306,6 +316,9 @@ mod tests {
     #[test]
     fn refuses_what_is_wrong_from_the_start() {
         let missing = PathBuf::from("/nonexistent/file");
-        assert!(matches!(Group::open("value", [missing], number), Err(Error::Read { .. })));
+        assert!(matches!(
+            Group::open("value", [missing], number, ReloadMetrics::default()),
+            Err(Error::Read { .. })
+        ));
     }
 }

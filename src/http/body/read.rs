@@ -28,3 +28,21 @@ pub(crate) fn whole(window: &Window) -> Result<Bytes, Error> {
     bytes.truncate(len);
     Ok(bytes.into())
 }
+
+/// Fills `buffer` with the first bytes of a window, as many as fit; says how many those are.
+///
+/// # Errors
+/// The file cannot be read, or is shorter than it was.
+pub(crate) fn into(window: &Window, buffer: &mut [u8]) -> Result<usize, Error> {
+    let len = usize::try_from(window.len).unwrap_or(usize::MAX).min(buffer.len());
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..len).filter(|rest| !rest.is_empty()) {
+        match pread(&window.file, rest, window.offset + filled as u64) {
+            Ok(0) => return Err(Error::Truncated { digest: window.digest }),
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(source) => return Err(Error::Read { digest: window.digest, source: source.into() }),
+        }
+    }
+    Ok(len)
+}

@@ -4,19 +4,15 @@
 //! Knows when to read ahead. Does not know how reading is done or bounded: that is the medium's.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 use std::time::Instant;
 
-use tokio_util::task::AbortOnDropHandle;
-
 use crate::http::body::Error;
 use crate::http::body::lane::TRUSTED_FOR;
 use crate::http::body::lane::WINDOW_LIMIT;
-use crate::store;
+use crate::http::body::reading::Reading;
 use crate::store::FileRange;
 use crate::store::Window;
 
@@ -36,8 +32,8 @@ struct Stretch {
 enum State {
     /// It was seen in memory then.
     Seen(Instant),
-    /// It is being read into memory. The reading ends with the body that wanted it.
-    Reading(AbortOnDropHandle<Result<(), store::Error>>),
+    /// It is being read into memory.
+    Reading(Reading),
 }
 
 impl Windows {
@@ -82,7 +78,7 @@ impl Stretch {
             self.state = State::of(&self.window);
         }
         if let State::Reading(reading) = &mut self.state {
-            ready!(Pin::new(reading).poll(cx))??;
+            ready!(reading.poll(cx))?;
             self.state = State::Seen(Instant::now());
         }
         Poll::Ready(Ok(()))
@@ -99,11 +95,10 @@ impl Stretch {
 
 impl State {
     fn of(window: &Window) -> Self {
-        if window.is_resident() {
-            return Self::Seen(Instant::now());
+        match window.is_resident() {
+            true => Self::Seen(Instant::now()),
+            false => Self::Reading(Reading::start(window.clone())),
         }
-        let window = window.clone();
-        Self::Reading(AbortOnDropHandle::new(tokio::spawn(async move { window.make_resident().await })))
     }
 }
 
