@@ -15,8 +15,10 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::ReloadMetrics;
@@ -28,6 +30,9 @@ use group::Look;
 
 /// How long a change may go unnoticed. A certificate is rotated days before it expires.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How many may ask at the same time for files to be read.
+const FORCE_LIMIT: usize = 4;
 
 /// A value that comes from an operator's file and follows it. Clones follow the same file.
 #[derive(Debug)]
@@ -57,6 +62,8 @@ impl<T> Clone for Watched<T> {
 #[derive(Debug)]
 pub struct Watcher {
     metrics: ReloadMetrics,
+    force: Force,
+    forced: mpsc::Receiver<Done>,
     groups: Vec<Box<dyn Look>>,
     reports: Reports,
 }
@@ -64,7 +71,8 @@ pub struct Watcher {
 impl Watcher {
     /// Looks after nothing yet.
     pub fn new(metrics: ReloadMetrics) -> Self {
-        Self { metrics, groups: Vec::new(), reports: Reports::default() }
+        let (force, forced) = mpsc::channel(FORCE_LIMIT);
+        Self { metrics, force: Force(force), forced, groups: Vec::new(), reports: Reports::default() }
     }
 
     /// Reads and parses a file now, and again when it changes once [`run`](Self::run) runs. `what` is what messages
@@ -112,15 +120,19 @@ impl Watcher {
         self.reports.clone()
     }
 
-    /// Looks for changes until `shutdown`; at once, and at every file whether it seems changed or not, when `forced`
-    /// is notified.
-    pub async fn run(self, forced: Arc<Notify>, shutdown: CancellationToken) {
-        let Self { mut groups, reports, metrics: _ } = self;
+    /// The way to have every file read at once.
+    pub fn force(&self) -> Force {
+        self.force.clone()
+    }
+
+    /// Looks for changes until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { mut groups, reports, mut forced, .. } = self;
         loop {
-            let care = tokio::select! {
+            let (care, done) = tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = forced.notified() => Care::Everything,
-                () = tokio::time::sleep(LOOK_EVERY) => Care::WhatChanged,
+                Some(done) = forced.recv() => (Care::Everything, Some(done)),
+                () = sleep(LOOK_EVERY) => (Care::WhatChanged, None),
             };
             // The files may lie on anything that can be mounted, so they are read where blocking is allowed.
             let reports = reports.clone();
@@ -135,6 +147,25 @@ impl Watcher {
                     return;
                 }
             }
+            // Whoever asked may have gone.
+            done.map(|done| done.send(()));
+        }
+    }
+}
+
+/// Has every file read at once, whether it seems changed or not. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Force(mpsc::Sender<Done>);
+
+/// How whoever asked learns that every file has been read.
+type Done = oneshot::Sender<()>;
+
+impl Force {
+    /// Comes back when every file has been read, or the watcher does not run.
+    pub async fn read_all(&self) {
+        let (done, read) = oneshot::channel();
+        if self.0.send(done).await.is_ok() {
+            let _ = read.await;
         }
     }
 }

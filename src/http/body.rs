@@ -4,17 +4,13 @@
 //! socket that can, a file's windows leave by sendfile; over any other they
 //! are read and copied. Right either way.
 
-use std::io;
-
 use bytes::Bytes;
-use storage_layout::Digest;
 
 use crate::store;
 use crate::store::FileRange;
 
 mod chunk;
 pub(crate) mod lane;
-pub(crate) mod read;
 pub(crate) mod reading;
 mod sending;
 mod windows;
@@ -52,29 +48,15 @@ pub enum Part {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The medium failed.
+    /// The medium failed, or the file is shorter than it was when the response began.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The file cannot be read.
-    #[error("cannot read {digest}")]
-    Read {
-        /// Whose bytes were wanted.
-        digest: Digest,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The file is shorter than it was when the response began.
-    #[error("{digest} became shorter while it was being sent")]
-    Truncated {
-        /// Whose bytes were wanted.
-        digest: Digest,
-    },
     /// The administration API failed.
     #[error("the administration API failed")]
     Admin(#[from] axum::Error),
-    /// Reading ahead came to an end with the runtime.
-    #[error("reading ahead was given up")]
-    Abandoned(#[from] tokio::task::JoinError),
+    /// Reading came to an end with the runtime.
+    #[error("reading was given up")]
+    Abandoned,
 }
 
 impl Body {

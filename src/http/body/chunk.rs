@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::http::body::lane::Lane;
 use crate::http::body::lane::Place;
-use crate::http::body::read;
+use crate::http::body::windows::try_read;
 use crate::store::Window;
 
 /// How much of a window a copying reader is given at a time: enough for the few bytes that an HTTP writer likes to
@@ -39,10 +39,10 @@ pub struct FileChunk {
 }
 
 impl FileChunk {
-    /// Puts a window that is in memory on `lane`; gives it back where the lane is full.
-    pub(super) fn enter(lane: &Lane, window: Window) -> Result<Self, Window> {
+    /// Puts a window that is in the page cache on `lane`; `None` where the lane is full.
+    pub(super) fn enter(lane: &Lane, window: Window) -> Option<Self> {
         let place = lane.enter(window.clone())?;
-        Ok(Self { window, place, position: 0, copied: OnceLock::new() })
+        Some(Self { window, place, position: 0, copied: OnceLock::new() })
     }
 
     fn end(&self) -> usize {
@@ -50,13 +50,13 @@ impl FileChunk {
         self.window.len as usize
     }
 
-    /// The next bytes, really. Where they cannot be read the lane is marked, so that its transport refuses to send
-    /// what stands here in their place.
+    /// The next bytes, really. Where they cannot be read without waiting the lane is marked, so that its transport
+    /// refuses to send what stands here in their place.
     fn copy(&self) -> Bytes {
         let offset = self.window.offset + self.position as u64;
         let len = COPY.min((self.end() - self.position) as u64);
         let wanted = Window { offset, len, ..self.window.clone() };
-        read::whole(&wanted).unwrap_or_else(|_| {
+        try_read(&wanted).unwrap_or_else(|| {
             self.place.lane().set_broken();
             Bytes::from_static(&[0; COPY as usize]).slice(..len as usize)
         })

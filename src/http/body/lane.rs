@@ -125,14 +125,13 @@ impl Lane {
         self.inner.broken.store(true, Ordering::Release);
     }
 
-    /// Puts a window that is in memory on the lane; gives it back where the lane is full.
-    pub(super) fn enter(&self, window: Window) -> Result<Place, Window> {
+    /// Puts a window that is in the page cache on the lane; `None` where the lane is full.
+    pub(super) fn enter(&self, window: Window) -> Option<Place> {
         debug_assert!(window.len <= WINDOW_LIMIT, "the caller cuts windows to the limit");
         let mut slots = self.slots();
-        let free = slots.iter_mut().enumerate().find(|(_, entry)| entry.is_none());
-        let Some((slot, entry)) = free else { return Err(window) };
+        let (slot, entry) = slots.iter_mut().enumerate().find(|(_, entry)| entry.is_none())?;
         *entry = Some(Entry { window, seen_resident: Instant::now() });
-        Ok(Place { lane: self.clone(), slot })
+        Some(Place { lane: self.clone(), slot })
     }
 
     fn slots(&self) -> MutexGuard<'_, [Option<Entry>; SLOTS]> {

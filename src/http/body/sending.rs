@@ -16,19 +16,12 @@ use crate::http::body::Body;
 use crate::http::body::Chunk;
 use crate::http::body::Error;
 use crate::http::body::Part;
-use crate::http::body::chunk::FileChunk;
 use crate::http::body::lane::Lane;
-use crate::http::body::lane::WINDOW_LIMIT;
-use crate::http::body::read;
 use crate::http::body::windows::Windows;
-use crate::store::Window;
 
 /// The longest body that is read, and leaves in one write with its head, even where there is a lane: below this a
 /// second system call costs more than copying does.
 const INLINE_LIMIT: u64 = 64 << 10;
-
-/// How much is read at a time for a connection that copies. It is what a stalled HTTP/2 stream holds in memory.
-const COPY_LIMIT: u64 = 64 << 10;
 
 /// A body on its way.
 #[derive(Debug)]
@@ -76,9 +69,8 @@ impl Sending {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
         loop {
             if let Some(windows) = &mut self.windows {
-                let limit = if self.lane.is_some() { WINDOW_LIMIT } else { COPY_LIMIT };
-                if let Some(window) = ready!(windows.poll_next(limit, cx)) {
-                    return Poll::Ready(Some(window.and_then(|window| self.chunk(window))));
+                if let Some(chunk) = ready!(windows.poll_next(self.lane.as_ref(), cx)) {
+                    return Poll::Ready(Some(chunk));
                 }
                 self.windows = None;
             }
@@ -94,15 +86,6 @@ impl Sending {
                 None => return Poll::Ready(None),
             }
         }
-    }
-
-    /// A window as hyper is to hold it. A window that finds its lane full is read: right, and rare.
-    fn chunk(&self, window: Window) -> Result<Chunk, Error> {
-        let entered = match &self.lane {
-            Some(lane) => FileChunk::enter(lane, window),
-            None => Err(window),
-        };
-        entered.map(Chunk::File).or_else(|window| read::whole(&window).map(Chunk::Bytes))
     }
 }
 

@@ -1,7 +1,7 @@
-//! `Windows`: a [`FileRange`] cut into windows, each in memory when it is given out, the next stretch being read
+//! `Windows`: a [`FileRange`] cut into pieces that can be sent without waiting for a disk, the next stretch being read
 //! while the last is being sent.
 //!
-//! Knows when to read ahead. Does not know how reading is done or bounded: that is the medium's.
+//! Knows when to read, and when to read ahead. Does not know how reading is done or bounded: that is the medium's.
 
 use std::fmt;
 use std::task::Context;
@@ -9,31 +9,48 @@ use std::task::Poll;
 use std::task::ready;
 use std::time::Instant;
 
+use bytes::Buf;
+use bytes::Bytes;
+
+use crate::http::body::Chunk;
 use crate::http::body::Error;
+use crate::http::body::chunk::FileChunk;
+use crate::http::body::lane::Lane;
 use crate::http::body::lane::TRUSTED_FOR;
 use crate::http::body::lane::WINDOW_LIMIT;
 use crate::http::body::reading::Reading;
 use crate::store::FileRange;
 use crate::store::Window;
 
-/// The windows of a range, in order.
+/// How much is copied at a time. It is what a stalled HTTP/2 stream holds in memory.
+const COPY_LIMIT: u64 = 64 << 10;
+
+/// The pieces of a range, in order.
 pub(super) struct Windows {
     rest: FileRange,
     current: Option<Stretch>,
     ahead: Option<Stretch>,
 }
 
-/// What is made resident at once: at most [`WINDOW_LIMIT`] bytes of one file.
+/// What is read at once: at most [`WINDOW_LIMIT`] bytes of one file.
 struct Stretch {
     window: Window,
     state: State,
 }
 
 enum State {
-    /// It was seen in memory then.
+    /// Nobody looked.
+    Unknown,
+    /// It was in the page cache then.
     Seen(Instant),
-    /// It is being read into memory.
-    Reading(Reading),
+    /// It is being read into the page cache.
+    Warming(Reading<()>),
+    /// It was read into the page cache.
+    Warmed,
+    /// It was, and is not there: the file system cannot tell, or memory is short.
+    Cold,
+    /// Its first bytes are being read.
+    Copying(Reading<Bytes>),
 }
 
 impl Windows {
@@ -41,64 +58,91 @@ impl Windows {
         Self { rest: range, current: None, ahead: None }
     }
 
-    /// The next window of at most `limit` bytes, once it is in memory; `None` when nothing is left.
+    /// The next piece, on `lane` if there is one; `None` when nothing is left.
     pub(super) fn poll_next(
         &mut self,
-        limit: u64,
+        lane: Option<&Lane>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Window, Error>>> {
+    ) -> Poll<Option<Result<Chunk, Error>>> {
         if self.current.is_none() {
-            self.current = self.ahead.take().or_else(|| self.begin());
+            self.current = self.ahead.take().or_else(|| self.take_stretch());
         }
         let Some(stretch) = &mut self.current else { return Poll::Ready(None) };
-        if let Err(error) = ready!(stretch.poll_resident(cx)) {
-            return Poll::Ready(Some(Err(error)));
-        }
-        let window = stretch.cut(limit);
+        let piece = ready!(stretch.poll_piece(lane, cx));
         if stretch.window.len == 0 {
             self.current = None;
         }
         if self.ahead.is_none() {
-            self.ahead = self.begin();
+            self.ahead = self.take_stretch().map(Stretch::read_ahead);
         }
-        Poll::Ready(Some(Ok(window)))
+        Poll::Ready(Some(piece))
     }
 
-    /// Takes the next stretch off the range, and begins to read it where it is not in memory.
-    fn begin(&mut self) -> Option<Stretch> {
+    fn take_stretch(&mut self) -> Option<Stretch> {
         let window = self.rest.next_window(WINDOW_LIMIT)?;
-        let state = State::of(&window);
-        Some(Stretch { window, state })
+        Some(Stretch { window, state: State::Unknown })
     }
 }
 
 impl Stretch {
-    fn poll_resident(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if matches!(self.state, State::Seen(at) if at.elapsed() > TRUSTED_FOR) {
-            self.state = State::of(&self.window);
-        }
-        if let State::Reading(reading) = &mut self.state {
-            ready!(reading.poll(cx))?;
-            self.state = State::Seen(Instant::now());
-        }
-        Poll::Ready(Ok(()))
+    /// Begins to read it where it is not in the page cache.
+    fn read_ahead(self) -> Self {
+        let state = match self.window.is_resident() {
+            true => State::Seen(Instant::now()),
+            false => State::Warming(Reading::warm(self.window.clone())),
+        };
+        Self { state, ..self }
     }
 
-    fn cut(&mut self, limit: u64) -> Window {
-        let len = limit.min(self.window.len);
-        let cut = Window { len, ..self.window.clone() };
+    /// Takes the next piece off the front.
+    fn poll_piece(&mut self, lane: Option<&Lane>, cx: &mut Context<'_>) -> Poll<Result<Chunk, Error>> {
+        loop {
+            self.state = match &mut self.state {
+                State::Warming(reading) => {
+                    ready!(reading.poll(cx))?;
+                    State::Warmed
+                }
+                State::Copying(reading) => {
+                    let bytes = ready!(reading.poll(cx))?;
+                    self.state = State::Cold;
+                    self.cut(bytes.len() as u64);
+                    return Poll::Ready(Ok(bytes.into()));
+                }
+                State::Cold => State::Copying(Reading::copy(self.first(COPY_LIMIT))),
+                State::Unknown | State::Seen(_) | State::Warmed => match (self.take(lane), &self.state) {
+                    (Some(piece), _) => return Poll::Ready(Ok(piece)),
+                    (None, State::Warmed) => State::Cold,
+                    (None, _) => State::Warming(Reading::warm(self.window.clone())),
+                },
+            }
+        }
+    }
+
+    /// The next piece, if it is in the page cache: a window where there is a lane with room, bytes otherwise.
+    fn take(&mut self, lane: Option<&Lane>) -> Option<Chunk> {
+        let chunk = match lane.and_then(|lane| self.enter(lane)) {
+            Some(file) => Chunk::File(file),
+            None => Chunk::Bytes(try_read(&self.first(COPY_LIMIT))?),
+        };
+        self.cut(chunk.remaining() as u64);
+        Some(chunk)
+    }
+
+    fn enter(&self, lane: &Lane) -> Option<FileChunk> {
+        let is_fresh = matches!(self.state, State::Seen(at) if at.elapsed() < TRUSTED_FOR);
+        match is_fresh || self.window.is_resident() {
+            true => FileChunk::enter(lane, self.window.clone()),
+            false => None,
+        }
+    }
+
+    fn first(&self, limit: u64) -> Window {
+        Window { len: limit.min(self.window.len), ..self.window.clone() }
+    }
+
+    fn cut(&mut self, len: u64) {
         self.window.offset += len;
         self.window.len -= len;
-        cut
-    }
-}
-
-impl State {
-    fn of(window: &Window) -> Self {
-        match window.is_resident() {
-            true => Self::Seen(Instant::now()),
-            false => Self::Reading(Reading::start(window.clone())),
-        }
     }
 }
 
@@ -106,4 +150,11 @@ impl fmt::Debug for Windows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Windows").field("rest", &self.rest).finish_non_exhaustive()
     }
+}
+
+/// All bytes of a window, if they are in the page cache.
+pub(super) fn try_read(window: &Window) -> Option<Bytes> {
+    let mut bytes = vec![0; usize::try_from(window.len).ok()?];
+    let read = window.try_read(0, &mut bytes).ok()?;
+    (read == bytes.len()).then(|| bytes.into())
 }

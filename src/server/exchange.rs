@@ -1,0 +1,146 @@
+//! `Exchange`: one request and its answer, between hyper and the API.
+//!
+//! Knows what has to be settled around every answer: what becomes of a body that nobody read, what is counted, and the
+//! line that each request leaves in the log. Does not know what requests mean.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+
+use http::HeaderValue;
+use http::Request;
+use http::Response;
+use http::Version;
+use http::header::CONNECTION;
+use http::header::EXPECT;
+use http_body::Frame;
+use http_body::SizeHint;
+use hyper::body::Incoming;
+
+use crate::http::AccessNote;
+use crate::http::Api;
+use crate::http::Body;
+use crate::http::PeerInfo;
+use crate::http::body;
+use crate::http::body::Chunk;
+use crate::http::body::Sending;
+use crate::http::body::lane::Lane;
+use crate::metrics::HttpMetrics;
+use crate::server::RequestBody;
+use crate::server::access::HasBody;
+use crate::server::access::Record;
+use crate::server::progress::Progress;
+use crate::server::request_body::Client;
+
+/// What answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// Answers a request. What goes wrong is an answer too.
+    fn respond(
+        &self,
+        request: Request<RequestBody>,
+        peer: PeerInfo,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+impl Service for Api {
+    async fn respond(&self, request: Request<RequestBody>, peer: PeerInfo) -> Response<Body> {
+        Self::respond(self, request, peer).await
+    }
+}
+
+impl<F, A> Service for F
+where
+    F: Fn(Request<RequestBody>, PeerInfo) -> A + Send + Sync + 'static,
+    A: Future<Output = Response<Body>> + Send,
+{
+    fn respond(
+        &self,
+        request: Request<RequestBody>,
+        peer: PeerInfo,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        self(request, peer)
+    }
+}
+
+/// What the requests of one connection have in common.
+#[derive(Debug)]
+pub(super) struct Exchange<S> {
+    pub(super) service: Arc<S>,
+    pub(super) peer: PeerInfo,
+    pub(super) progress: Arc<Progress>,
+    /// Where windows go; `None` for a connection that copies.
+    pub(super) lane: Option<Lane>,
+    pub(super) metrics: HttpMetrics,
+}
+
+impl<S: Service> Exchange<S> {
+    /// Answers one request.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Answer>, Infallible> {
+        let record = Record::begin(&request, self.peer, Arc::clone(&self.progress), self.metrics.clone());
+        let version = request.version();
+        let client = if request.headers().contains_key(EXPECT) { Client::Waits } else { Client::Sends };
+        let (head, incoming) = request.into_parts();
+        let (body, rest) = RequestBody::new(incoming, self.metrics.received.clone());
+        let mut response = self.service.respond(Request::from_parts(head, body), self.peer).await;
+        if let Some(rest) = rest
+            && version < Version::HTTP_2
+            && !rest.settle(client).await
+        {
+            // Said so that the client does not send its next request into a connection that is being closed.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(self.send(response, record))
+    }
+
+    fn send(&self, response: Response<Body>, mut record: Record) -> Response<Answer> {
+        let (mut head, body) = response.into_parts();
+        let sending = match &self.lane {
+            Some(lane) => Sending::over(lane, body),
+            None => Sending::copying(body),
+        };
+        let note = head.extensions.remove::<AccessNote>().unwrap_or_default();
+        record.answered(head.status, note, has_body(&sending));
+        Response::from_parts(head, Answer { sending, record })
+    }
+}
+
+/// An answer's body, with the record that is closed when hyper is done with it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    sending: Sending,
+    record: Record,
+}
+
+impl http_body::Body for Answer {
+    type Data = Chunk;
+    type Error = body::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, body::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.sending).poll_frame(cx));
+        this.record.sent(frame.as_ref(), has_body(&this.sending));
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sending.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.sending.size_hint()
+    }
+}
+
+fn has_body(sending: &Sending) -> HasBody {
+    if http_body::Body::is_end_stream(sending) { HasBody::No } else { HasBody::Yes }
+}
