@@ -19,6 +19,7 @@ pub mod reload;
 pub mod store;
 
 // Layer 3: the domain.
+pub mod maintenance;
 pub mod registry;
 
 // Layer 4: other machines.

@@ -1,1 +1,73 @@
-fn main() {}
+//! `cargo conformance`: everything that Larder promises, shown on a running server.
+//!
+//! Knows the order of the steps and what a run must end with. Does not know how
+//! a step does its work: each is a module of its own, listed in [`step::STEPS`].
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::bench::Bench;
+use crate::report::Report;
+use crate::server::Kind;
+use crate::step::Step;
+
+mod bench;
+mod client;
+mod crash;
+mod credentials;
+mod fixtures;
+mod http;
+mod image;
+mod interop;
+mod load;
+mod payload;
+mod process;
+mod proxy;
+mod report;
+mod server;
+mod step;
+mod suite;
+mod tls;
+mod tools;
+mod tree;
+mod workspace;
+
+/// Runs the named steps, or all of them.
+#[derive(Debug, Parser)]
+#[command(name = "cargo conformance")]
+struct Cli {
+    /// Steps to run, by name or by the beginning of a name; `list` names them
+    steps: Vec<String>,
+
+    /// The registry under test; distribution shows what a step finds in another registry
+    #[arg(long, value_enum, default_value_t = Kind::Larder)]
+    against: Kind,
+
+    /// Run this executable as Larder, in place of the release build of this tree
+    #[arg(long, value_name = "PATH")]
+    larder: Option<PathBuf>,
+}
+
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    if cli.steps.iter().any(|name| name == "list") {
+        report::list(step::STEPS);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let steps = step::select(&cli.steps)?;
+    let bench = Bench::new(cli.against, cli.larder)?;
+    let report = run(&bench, &steps);
+    report.close();
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run(bench: &Bench, steps: &[&'static Step]) -> Report {
+    let mut report = Report::default();
+    for step in steps {
+        report.record(step, || step.run(bench));
+    }
+    report
+}

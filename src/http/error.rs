@@ -293,6 +293,8 @@ fn registry_status(error: &registry::Error) -> StatusCode {
             store::Error::UploadBusy => StatusCode::CONFLICT,
             store::Error::Io { .. }
             | store::Error::Medium { .. }
+            | store::Error::Lookup { .. }
+            | store::Error::Image { .. }
             | store::Error::Corrupt { .. }
             | store::Error::TooLarge { .. }
             | store::Error::Locked { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -320,6 +322,8 @@ fn registry_code(error: &registry::Error) -> ErrorCode {
             store::Error::UploadBusy => ErrorCode::BlobUploadInvalid,
             store::Error::Io { .. }
             | store::Error::Medium { .. }
+            | store::Error::Lookup { .. }
+            | store::Error::Image { .. }
             | store::Error::Corrupt { .. }
             | store::Error::TooLarge { .. }
             | store::Error::Locked { .. } => ErrorCode::Unknown,

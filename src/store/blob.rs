@@ -5,32 +5,35 @@
 
 use std::fs::File;
 use std::io;
-use std::io::IoSliceMut;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::Advice;
-use rustix::io::Errno;
-use rustix::io::ReadWriteFlags;
 use storage_layout::Digest;
 
 use crate::store::Error;
+use crate::store::Extent;
+use crate::store::Extents;
+use crate::store::Found;
 use crate::store::Medium;
+use crate::store::Version;
+use crate::store::extent::Fault;
 
 /// A stored blob.
 #[derive(Clone, Debug)]
 pub struct Blob {
     whole: FileRange,
+    version: Version,
 }
 
 impl Blob {
-    pub(in crate::store) fn new(digest: Digest, extents: Extents, medium: Arc<Medium>) -> Self {
+    pub(super) fn new(digest: Digest, found: Found, medium: Arc<Medium>) -> Self {
+        let Found { extents, version } = found;
         let end = extents.len();
-        Self { whole: FileRange { digest, extents, position: 0, end, medium } }
+        Self { whole: FileRange { digest, extents, position: 0, end, medium }, version }
     }
 
-    /// Its digest.
+    /// Its digest, as it was asked for.
     pub fn digest(&self) -> &Digest {
         &self.whole.digest
     }
@@ -50,56 +53,21 @@ impl Blob {
         let end = range.end.min(self.len());
         FileRange { position: range.start.min(end), end, ..self.whole.clone() }
     }
-}
 
-/// Where the bytes of a file lie: pieces of other files, in order. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Extents(Arc<[Extent]>);
-
-/// A contiguous piece of a file.
-#[derive(Clone, Debug)]
-pub struct Extent {
-    /// The file.
-    pub file: Arc<File>,
-    /// Where the piece begins.
-    pub offset: u64,
-    /// How many bytes it has.
-    pub len: u64,
-}
-
-impl Extents {
-    /// These pieces, one after the other.
-    pub fn new(pieces: impl IntoIterator<Item = Extent>) -> Self {
-        Self(pieces.into_iter().filter(|piece| piece.len > 0).collect())
+    /// The same bytes by another name.
+    pub(super) fn named(mut self, digest: Digest) -> Self {
+        self.whole.digest = digest;
+        self
     }
 
-    /// How many bytes they are together.
-    pub fn len(&self) -> u64 {
-        self.0.iter().map(|piece| piece.len).sum()
-    }
-
-    /// Whether there are no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// What lies at `position`: the rest of one piece.
-    fn at(&self, position: u64) -> Option<Extent> {
-        let mut before = 0;
-        for piece in &*self.0 {
-            if position < before + piece.len {
-                let skip = position - before;
-                let Extent { file, offset, len } = piece;
-                return Some(Extent { file: Arc::clone(file), offset: offset + skip, len: len - skip });
-            }
-            before += piece.len;
-        }
-        None
+    /// Which version of the file it is.
+    pub(super) fn version(&self) -> &Version {
+        &self.version
     }
 }
 
 /// Bytes that lie in files: a short list of pieces, since a blob of an image can have several extents and a split
-/// image several files.
+/// image several files. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct FileRange {
     digest: Digest,
@@ -152,19 +120,13 @@ pub struct Window {
 }
 
 impl Window {
-    /// How far apart the pages lie that [`Window::is_resident`] looks at. The kernel reads ahead and evicts in runs of
-    /// pages of about this size, and a look costs a fifth of a microsecond.
-    const STRIDE: u64 = 64 * 1024;
-    /// How much is read at a time to bring a window into memory.
-    const STEP: usize = 128 * 1024;
-
     /// Whether it is in memory, so that sending it does not wait for a disk. Never waits itself. A file system that
     /// cannot tell (FUSE has no `RWF_NOWAIT`) counts as cold.
+    ///
+    /// Looks at one page in every 64 KiB, since the kernel reads ahead and evicts in such runs: `cachestat(2)` would
+    /// count every page, but also those that are still being read, and the kernels of RHEL 9 do not have it.
     pub fn is_resident(&self) -> bool {
-        let Some(last) = self.len.checked_sub(1) else { return true };
-        let mut byte = [0];
-        let mut looks = (0..last).step_by(Self::STRIDE as usize).chain([last]);
-        looks.all(|at| matches!(self.try_read(at, &mut byte), Ok(1)))
+        self.extent().is_resident()
     }
 
     /// Reads what is in memory from `at` on, counted from the window's beginning, and gives how much that was; fewer
@@ -174,20 +136,7 @@ impl Window {
     /// The first byte is not in memory ([`io::ErrorKind::WouldBlock`]), the file system cannot tell, or the file is
     /// shorter than it was.
     pub fn try_read(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
-        let (buffer, _) = buffer.split_at_mut(left.min(buffer.len()));
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            let mut buffers = [IoSliceMut::new(buffer)];
-            match rustix::io::preadv2(&self.file, &mut buffers, self.offset + at, ReadWriteFlags::NOWAIT) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => return Ok(read),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.extent().try_read(at, buffer)
     }
 
     /// Reads it into memory on one of the medium's threads. A fault of the medium is retried once, counted and named.
@@ -196,8 +145,7 @@ impl Window {
     /// [`Error::Medium`] where it cannot be read, [`Error::Corrupt`] where the file has become shorter.
     pub async fn make_resident(&self) -> Result<(), Error> {
         let window = self.clone();
-        let medium = Arc::clone(&self.medium);
-        medium.run(move || window.read_through(|_| {})).await
+        self.medium.run(move || window.read_through(|_| {})).await
     }
 
     /// Reads it on one of the medium's threads.
@@ -206,63 +154,31 @@ impl Window {
     /// As [`Window::make_resident`].
     pub async fn read(&self) -> Result<Bytes, Error> {
         let window = self.clone();
-        let medium = Arc::clone(&self.medium);
-        medium.run(move || window.read_blocking()).await
-    }
-
-    /// Reads it on this thread, which may sleep.
-    pub(in crate::store) fn read_blocking(&self) -> Result<Bytes, Error> {
-        let mut bytes = Vec::with_capacity(usize::try_from(self.len).unwrap_or(0));
-        self.read_through(|piece| bytes.extend_from_slice(piece))?;
-        Ok(bytes.into())
+        let read = move || {
+            let mut bytes = Vec::with_capacity(usize::try_from(window.len).unwrap_or(0));
+            window.read_through(|piece| bytes.extend_from_slice(piece))?;
+            Ok(bytes.into())
+        };
+        self.medium.run(read).await
     }
 
     /// Reads it piece by piece on this thread, which may sleep.
-    pub(in crate::store) fn read_through(&self, mut each: impl FnMut(&[u8])) -> Result<(), Error> {
-        // A hint: where it fails the reads below do all the work.
-        let _ =
-            rustix::fs::fadvise(&self.file, self.offset, std::num::NonZero::new(self.len), Advice::WillNeed);
-        let mut buffer = vec![0; Self::STEP.min(usize::try_from(self.len).unwrap_or(usize::MAX))];
-        let mut at = 0;
-        while at < self.len {
-            let step = usize::try_from(self.len - at).unwrap_or(usize::MAX).min(buffer.len());
-            let (piece, _) = buffer.split_at_mut(step);
-            let read = self.read_at(at, piece)?;
-            each(piece.split_at(read).0);
-            at += read as u64;
-        }
-        Ok(())
+    pub(super) fn read_through(&self, each: impl FnMut(&[u8])) -> Result<(), Error> {
+        let digest = self.digest;
+        self.extent().read_through(&self.medium, each).map_err(
+            |Fault { path, offset, source }| match source {
+                Some(source) => {
+                    let medium = self.medium.name().to_owned();
+                    Error::Medium { medium, path, offset, digest, source }
+                }
+                None => {
+                    Error::Corrupt { path, why: format!("it ends at byte {offset}, and {digest} does not") }
+                }
+            },
+        )
     }
 
-    /// Reads at least one byte.
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> Result<usize, Error> {
-        let offset = self.offset + at;
-        let read = self
-            .medium
-            .read_twice(|| rustix::io::retry_on_intr(|| rustix::io::pread(&self.file, &mut *buffer, offset)));
-        match read {
-            Ok(0) => Err(Error::Corrupt {
-                path: self.file_name(),
-                why: format!("it ends at byte {offset}, and {} does not", self.digest),
-            }),
-            Ok(read) => Ok(read),
-            Err(source) => Err(Error::Medium {
-                medium: self.medium.name().to_owned(),
-                path: self.file_name(),
-                offset,
-                digest: self.digest,
-                source,
-            }),
-        }
-    }
-
-    /// The kernel knows what the file is called, also after it was renamed.
-    fn file_name(&self) -> String {
-        use std::os::fd::AsRawFd;
-        let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        match std::fs::read_link(&link) {
-            Ok(name) => name.display().to_string(),
-            Err(_) => self.medium.name().to_owned(),
-        }
+    fn extent(&self) -> Extent {
+        Extent { file: Arc::clone(&self.file), offset: self.offset, len: self.len }
     }
 }

@@ -33,6 +33,28 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A medium failed a read on the way to a file, twice.
+    #[error("cannot look up {wanted} on {medium}, at byte {offset} of {path}")]
+    Lookup {
+        /// Which one.
+        medium: String,
+        /// Which file or device of it.
+        path: String,
+        /// Where in the file or device.
+        offset: u64,
+        /// Which file or directory of the tree was looked for.
+        wanted: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An image cannot be read: it is none, or not one that a registry can be served from.
+    #[error("cannot use the image {path}: {why}")]
+    Image {
+        /// The image's file or device.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The tree holds something that is not what its path says.
     #[error("{path} is damaged: {why}")]
     Corrupt {

@@ -15,18 +15,25 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::io::pread;
+use rustix::io::retry_on_intr;
+
 use crate::iso9660;
 use crate::iso9660::Extent;
 use crate::iso9660::ReadAt;
+use crate::store;
 use crate::store::Error;
+use crate::store::Media;
+use crate::store::Medium;
 
-mod split;
+pub(super) mod split;
 
 /// Pieces of files that are read as one run of bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Pieces {
     pieces: Box<[Piece]>,
     len: u64,
+    medium: Arc<Medium>,
 }
 
 /// A piece of a file.
@@ -40,6 +47,12 @@ pub(super) struct Piece {
     pub(super) len: u64,
     /// Where the piece begins in the whole.
     start: u64,
+}
+
+impl From<Piece> for store::Extent {
+    fn from(Piece { file, offset, len, .. }: Piece) -> Self {
+        Self { file, offset, len }
+    }
 }
 
 /// A read that failed, and where.
@@ -70,23 +83,24 @@ impl Pieces {
     ///
     /// # Errors
     /// A file cannot be opened or read; a part is missing; `path` is not the first part.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, media: &Media) -> Result<Self, Error> {
         let failed = |doing| move |source| Error::Io { doing, path: path.display().to_string(), source };
         let first = OpenedFile::open(path)?;
+        let medium = media.of(&first.file, path).map_err(failed("look at"))?;
         if is_image(&first.file).map_err(failed("read"))? && is_whole(&first) {
-            return Ok(Self::of([first]));
+            return Ok(Self::of([first], medium));
         }
         let names = match path.file_name().and_then(OsStr::to_str) {
             Some(name) => split::parts(name, &siblings(path).map_err(failed("list the parts of"))?)
-                .map_err(|gap| Error::Corrupt { path: path.display().to_string(), why: gap.to_string() })?,
+                .map_err(|gap| Error::Image { path: path.display().to_string(), why: gap.to_string() })?,
             None => Vec::new(),
         };
         let rest = names.iter().skip(1).map(|name| OpenedFile::open(&path.with_file_name(name)));
         let parts = std::iter::once(Ok(first)).chain(rest).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::of(parts))
+        Ok(Self::of(parts, medium))
     }
 
-    fn of(files: impl IntoIterator<Item = OpenedFile>) -> Self {
+    fn of(files: impl IntoIterator<Item = OpenedFile>, medium: Arc<Medium>) -> Self {
         let pieces = files.into_iter().map(|OpenedFile { file, path, len }| Piece {
             file: Arc::new(file),
             path: path.into(),
@@ -94,15 +108,15 @@ impl Pieces {
             len,
             start: 0,
         });
-        Self::joined(pieces)
+        Self::joined(pieces, medium)
     }
 
     /// The run of bytes that `extents` of this one make: a file of an image, or several, as an image of their own.
     pub(super) fn within(&self, extents: impl IntoIterator<Item = Extent>) -> Self {
-        Self::joined(extents.into_iter().flat_map(|extent| self.pieces(extent)))
+        Self::joined(extents.into_iter().flat_map(|extent| self.pieces(extent)), Arc::clone(&self.medium))
     }
 
-    fn joined(pieces: impl IntoIterator<Item = Piece>) -> Self {
+    fn joined(pieces: impl IntoIterator<Item = Piece>, medium: Arc<Medium>) -> Self {
         let mut len = 0;
         let pieces = pieces
             .into_iter()
@@ -112,7 +126,12 @@ impl Pieces {
                 Piece { start, ..piece }
             })
             .collect();
-        Self { pieces, len }
+        Self { pieces, len, medium }
+    }
+
+    /// What they are read from. The parts of a split image lie beside one another.
+    pub(super) fn medium(&self) -> &Arc<Medium> {
+        &self.medium
     }
 
     /// The pieces of files that `extent` is made of; what lies past the end is left out.
@@ -139,12 +158,25 @@ impl ReadAt for Pieces {
         for piece in self.pieces(Extent { offset, len: rest.len() as u64 }) {
             // A piece is no longer than the buffer that it was cut to.
             let (part, after) = rest.split_at_mut(usize::try_from(piece.len).unwrap_or(0));
-            piece.file.read_exact_at(part, piece.offset).map_err(|source| Fault {
-                path: Arc::clone(&piece.path),
-                offset: piece.offset,
-                source,
-            })?;
+            self.read_piece(&piece, part)?;
             rest = after;
+        }
+        Ok(())
+    }
+}
+
+impl Pieces {
+    fn read_piece(&self, piece: &Piece, mut buf: &mut [u8]) -> Result<(), Fault> {
+        let mut offset = piece.offset;
+        while !buf.is_empty() {
+            let read = self.medium.read_twice(|| retry_on_intr(|| pread(&piece.file, &mut *buf, offset)));
+            let read = match read {
+                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                read => read,
+            };
+            let read = read.map_err(|source| Fault { path: Arc::clone(&piece.path), offset, source })?;
+            offset += read as u64;
+            buf = std::mem::take(&mut buf).split_at_mut(read).1;
         }
         Ok(())
     }
@@ -200,7 +232,8 @@ mod tests {
         let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
         for size in [1000, 4096, 65_537, 399_999, 400_000, 500_000] {
             let directory = tempfile::tempdir().unwrap();
-            let pieces = Pieces::open(&split_into(directory.path(), &content, size)).unwrap();
+            let pieces =
+                Pieces::open(&split_into(directory.path(), &content, size), &Media::default()).unwrap();
             assert_eq!(pieces.len(), content.len() as u64);
             for (offset, len) in [(0, 400_000), (0, 1), (999, 2), (65_536, 70_000), (399_999, 1), (0, 0)] {
                 let mut buf = vec![0; len];
@@ -216,7 +249,7 @@ mod tests {
     fn pieces_of_pieces_compose() {
         let content: Vec<u8> = (0..=255).collect();
         let directory = tempfile::tempdir().unwrap();
-        let pieces = Pieces::open(&split_into(directory.path(), &content, 100)).unwrap();
+        let pieces = Pieces::open(&split_into(directory.path(), &content, 100), &Media::default()).unwrap();
         let nested = pieces.within([Extent { offset: 90, len: 120 }, Extent { offset: 10, len: 5 }]);
         let mut buf = vec![0; 125];
         nested.read_at(&mut buf, 0).unwrap();
@@ -229,19 +262,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let first = split_into(directory.path(), &[7; 500], 100);
         std::fs::remove_file(directory.path().join("data.isoac")).unwrap();
-        let error = Pieces::open(&first).unwrap_err().to_string();
+        let error = Pieces::open(&first, &Media::default()).unwrap_err().to_string();
         assert!(error.contains("`data.isoac` is missing"), "{error}");
-        let error = Pieces::open(&directory.path().join("data.isoab")).unwrap_err().to_string();
+        let error =
+            Pieces::open(&directory.path().join("data.isoab"), &Media::default()).unwrap_err().to_string();
         assert!(error.contains("`data.isoaa`"), "{error}");
     }
 
     #[test]
     fn a_part_that_shrank_is_a_fault_with_a_place() {
         let directory = tempfile::tempdir().unwrap();
-        let pieces = Pieces::open(&split_into(directory.path(), &[7; 500], 100)).unwrap();
+        let pieces = Pieces::open(&split_into(directory.path(), &[7; 500], 100), &Media::default()).unwrap();
         File::options().write(true).open(directory.path().join("data.isoab")).unwrap().set_len(10).unwrap();
         let fault = pieces.read_at(&mut [0; 200], 50).unwrap_err();
-        assert!(fault.path.ends_with("data.isoab") && fault.offset == 0, "{fault}");
+        assert!(fault.path.ends_with("data.isoab") && fault.offset == 10, "{fault}");
         assert_eq!(fault.source.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

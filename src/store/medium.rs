@@ -85,7 +85,8 @@ impl Medium {
         }
     }
 
-    fn count_fault(&self) {
+    /// Counts a read that failed.
+    pub(in crate::store) fn count_fault(&self) {
         self.faults.fetch_add(1, Ordering::Relaxed);
         self.metrics.fault(&self.name);
     }

@@ -67,9 +67,14 @@ impl Version {
     /// Whether another change would have given another version. What is remembered under a version that has not
     /// settled may be stale and not show it.
     pub fn is_settled(&self, now: SystemTime) -> bool {
+        self.has_rested(Self::SETTLED_AFTER, now)
+    }
+
+    /// Whether it was left alone for at least so long.
+    pub(super) fn has_rested(&self, at_least: Duration, now: SystemTime) -> bool {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos().cast_signed());
         let latest = self.modified.max(self.changed);
-        latest + (Self::SETTLED_AFTER.as_nanos().cast_signed()) < now
+        latest + at_least.as_nanos().cast_signed() < now
     }
 
     /// Which file it is, whatever it holds by now; `None` where the file system does not tell a file from a later

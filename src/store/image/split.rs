@@ -11,7 +11,7 @@ const MAX_PARTS: usize = 4096;
 
 /// Why the files beside one another are not the parts of a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Gap {
+pub(in crate::store) enum Gap {
     #[error("the part `{missing}` is missing, while `{found}` is there")]
     Missing { missing: String, found: String },
     #[error("this is not the first part of a split image: give `{0}`")]
@@ -22,7 +22,7 @@ pub(super) enum Gap {
 
 /// The names of all parts in order, of which `first` is the first. A name that is not that of a first part stands
 /// for itself.
-pub(super) fn parts(first: &str, names: &BTreeSet<String>) -> Result<Vec<String>, Gap> {
+pub(in crate::store) fn parts(first: &str, names: &BTreeSet<String>) -> Result<Vec<String>, Gap> {
     let exists = |name: &str| names.contains(name);
     let mut suffix = trailing(first, |byte| byte == b'a').max(trailing(first, |byte| byte == b'0'));
     if suffix < 2 {
@@ -83,7 +83,7 @@ fn trailing(name: &str, is: impl Fn(u8) -> bool) -> usize {
 }
 
 /// The name after `name`, whose last `suffix` bytes count up; after the last one the first comes again.
-pub(super) fn successor(name: &str, suffix: usize) -> String {
+pub(in crate::store) fn successor(name: &str, suffix: usize) -> String {
     let mut bytes = name.as_bytes().to_vec();
     for byte in bytes.iter_mut().rev().take(suffix) {
         match byte {

@@ -1,0 +1,76 @@
+//! How soon does a server answer after `exec`?
+//!
+//! With an empty store, with one release and with a hundred releases in it.
+//! Timed from the call that starts the process to the first 200 from `/v2/`; the
+//! client tries every 200 microseconds. A registry that walks its store first
+//! is seen here.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use anyhow::Result;
+use storage_layout::Digest;
+use storage_layout::RepositoryName;
+use storage_layout::Tag;
+
+use crate::bench::Bench;
+use crate::client::exchange::Exchange;
+use crate::contender::Access;
+use crate::data::image;
+use crate::data::image::Image;
+use crate::data::tree::Tree;
+use crate::question::Question;
+use crate::report::Measure;
+use crate::shelf::Stored;
+use crate::shelf::push_image;
+
+pub(super) const QUESTION: Question = Question {
+    name: "start",
+    asks: "How long from exec to the first 200, with nothing, 200 and 20,000 images stored?",
+    run,
+};
+
+/// As many as a release has.
+const IMAGES_PER_REPOSITORY: usize = 200;
+
+fn run(bench: &mut Bench) -> Result<()> {
+    for count in bench.scale.stored_images {
+        let below = bench.directory()?;
+        let stored = store(bench, below.path(), count)?;
+        let mut contenders = bench.fleet.contenders.clone();
+        let case = format!("{count} images stored");
+        bench.rounds(&case, &mut contenders, |bench, contender| {
+            let root = stored.root(contender.kind).context("it has no store")?;
+            let site = bench.site(vec![root], Access::ReadWrite);
+            let (_server, took) = contender.start_timed(&site)?;
+            Ok(vec![(Measure::Milliseconds, took.as_secs_f64() * 1e3)])
+        });
+    }
+    Ok(())
+}
+
+fn store(bench: &Bench, below: &std::path::Path, count: usize) -> Result<Stored> {
+    let base = image::layer(1, 4096)?;
+    let fill = |tree: &Tree| {
+        (0..count).try_for_each(|number| {
+            let (repository, tag) = (repository(number), format!("image-{number}"));
+            let repository = RepositoryName::parse(&repository).context("a valid name")?;
+            tree.put(&repository, &Tag::parse(&tag).context("a valid tag")?, &small_image(&base, number)?)
+        })
+    };
+    let push = |to: &mut Exchange| {
+        (0..count).try_for_each(|number| {
+            push_image(to, &repository(number), &format!("image-{number}"), &small_image(&base, number)?)
+        })
+    };
+    Stored::new(bench, below, fill, push)
+}
+
+fn repository(number: usize) -> String {
+    format!("openshift/release-{}", number / IMAGES_PER_REPOSITORY)
+}
+
+fn small_image(base: &(Digest, Arc<[u8]>), number: usize) -> Result<Image> {
+    let seed = 1_000_000 + 2 * number as u64;
+    Image::over(&[base.clone(), image::layer(seed, 512)?], seed + 1)
+}

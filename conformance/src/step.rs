@@ -1,0 +1,142 @@
+//! The steps: what each shows, what it needs, and how it ends.
+//!
+//! Knows the table and nothing of any step's work.
+
+use anyhow::Error;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::bench::Bench;
+use crate::crash;
+use crate::interop;
+use crate::load;
+use crate::payload;
+use crate::suite;
+use crate::tools::Provided;
+use crate::tools::Tool;
+use crate::workspace;
+
+/// Something that is shown by running it.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// What it is called on the command line and in the table.
+    pub(crate) name: &'static str,
+    /// What it shows, in one line.
+    pub(crate) shows: &'static str,
+    needs: &'static [Tool],
+    run: fn(&Bench) -> Result<String>,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Well; with what was counted.
+    Passed(String),
+    /// Not well; with the whole story.
+    Failed(String),
+    /// It could not run on this machine; with what is missing.
+    LeftOut(String),
+}
+
+/// What stands between an error and its cause in [`Outcome::Failed`].
+pub(crate) const CAUSE: &str = "\n  because ";
+
+/// All steps, in the order in which they run.
+pub(crate) const STEPS: &[Step] = &[
+    step("install", "what the tests need is here or is installed", &[], workspace::install),
+    step("format", "the code is formatted", &[], workspace::format),
+    step("lint", "clippy has nothing to say", &[], workspace::lint),
+    step("test", "the workspace's own tests", &[], workspace::test),
+    step("document", "the documentation builds without warnings", &[], workspace::document),
+    step("build", "the release build", &[], workspace::build),
+    step("suite-main", "the official suite of main, dev and sparse", &[Tool::SuiteMain], suite::main_open),
+    step("suite-main-secured", "the same with a password over TLS", &[Tool::SuiteMain], suite::main_secured),
+    step(
+        "suite-main-read-only",
+        "its read-only profile over the payload",
+        &[Tool::SuiteMain],
+        suite::main_read_only,
+    ),
+    step("suite-1.1.1", "the official suite of 1.1.1", &[Tool::Suite111], suite::v111_open),
+    step("suite-1.1.1-secured", "the same with a password over TLS", &[Tool::Suite111], suite::v111_secured),
+    step(
+        "suite-1.1.1-read-only",
+        "its pull category over the payload",
+        &[Tool::Suite111],
+        suite::v111_read_only,
+    ),
+    step("payload", "every byte of the payload, from a tree and from its image", &[], payload::served),
+    step(
+        "interop-2.8",
+        "one tree with distribution 2.8.2",
+        &[Tool::Distribution2],
+        interop::with_distribution2,
+    ),
+    step(
+        "interop-3.1",
+        "one tree with distribution 3.1",
+        &[Tool::Distribution3],
+        interop::with_distribution3,
+    ),
+    step(
+        "load",
+        "4 clients, 4 layers at once, through a network that breaks",
+        &[],
+        load::pushed_through_bad_weather,
+    ),
+    step("kill", "SIGKILL at many moments of a push", &[], crash::killed),
+    step("second-writer", "two writers on one root", &[], crash::second_writer),
+    step("terminate", "SIGTERM during a download", &[], crash::terminated),
+];
+
+const fn step(
+    name: &'static str,
+    shows: &'static str,
+    needs: &'static [Tool],
+    run: fn(&Bench) -> Result<String>,
+) -> Step {
+    Step { name, shows, needs, run }
+}
+
+impl Step {
+    /// Provides what the step needs, and runs it in an empty directory of its own.
+    ///
+    /// Under `CI=true` nothing may be left out: what is missing is a failure there.
+    pub(crate) fn run(&self, bench: &Bench) -> Outcome {
+        match bench.tools().provide_all(self.needs) {
+            Err(error) => Outcome::Failed(tell(&error)),
+            Ok(Provided::Missing(why)) if in_ci() => {
+                Outcome::Failed(format!("nothing may be left out in CI: {why}"))
+            }
+            Ok(Provided::Missing(why)) => Outcome::LeftOut(why),
+            Ok(Provided::Here) => match bench.enter(self.name).and_then(|bench| (self.run)(&bench)) {
+                Ok(summary) => Outcome::Passed(summary),
+                Err(error) => Outcome::Failed(tell(&error)),
+            },
+        }
+    }
+}
+
+/// The steps whose names begin with one of `names`; all of them where none is given.
+///
+/// # Errors
+/// A name that no step begins with.
+pub(crate) fn select(names: &[String]) -> Result<Vec<&'static Step>> {
+    for name in names {
+        if !STEPS.iter().any(|step| step.name.starts_with(name.as_str())) {
+            bail!("no step is called `{name}`: `cargo conformance list` names them");
+        }
+    }
+    let chosen =
+        |step: &&Step| names.is_empty() || names.iter().any(|name| step.name.starts_with(name.as_str()));
+    Ok(STEPS.iter().filter(chosen).collect())
+}
+
+/// An error and what caused it, without a backtrace: the reader looks for the server's fault, not the harness's.
+fn tell(error: &Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(CAUSE)
+}
+
+fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}

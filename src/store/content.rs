@@ -1,0 +1,142 @@
+//! Reading blobs: where their bytes are, or the bytes themselves where they
+//! are few.
+//!
+//! Knows when a blob is not what its name says. Does not know which repository
+//! holds it, or what it means.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::task::ready;
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use storage_layout::Digest;
+use storage_layout::Entry;
+
+use crate::metrics::StoreMetrics;
+use crate::store::Blob;
+use crate::store::Error;
+use crate::store::Source;
+use crate::store::Version;
+use crate::store::Wait;
+use crate::store::hash::digest_of;
+use crate::store::link::in_source;
+use crate::store::link::read_small;
+
+/// Blobs of a store: what is known to be damaged, and the small ones that were read and verified. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Contents {
+    verified: Arc<Cache<Digest, Bytes, ByLength>>,
+    damaged: Arc<Cache<Version, ()>>,
+    metrics: StoreMetrics,
+}
+
+#[derive(Clone, Debug)]
+struct ByLength;
+
+impl Weighter<Digest, Bytes> for ByLength {
+    fn weight(&self, _: &Digest, content: &Bytes) -> u64 {
+        content.len() as u64 + 128
+    }
+}
+
+impl Contents {
+    /// How many bytes of verified blobs are kept: the manifests of four releases of 200 images. The whole server is to
+    /// stay within 12 MiB when idle.
+    const KEPT: u64 = 4 * 1024 * 1024;
+    /// The largest blob that is kept. Manifests of images have a few KiB; an index of many platforms has 20.
+    const LARGEST_KEPT: usize = 256 * 1024;
+    /// The largest blob that is hashed without leaving the thread: 30 microseconds.
+    const HASHED_AT_ONCE: u64 = 64 * 1024;
+    /// How many damaged blobs are remembered. With more than these a store is beyond help.
+    const DAMAGED: usize = 4096;
+
+    pub(super) fn new(metrics: StoreMetrics) -> Self {
+        let expected = 1024;
+        Self {
+            metrics,
+            verified: Arc::new(Cache::with_weighter(expected, Self::KEPT, ByLength)),
+            damaged: Arc::new(Cache::new(Self::DAMAGED)),
+        }
+    }
+
+    /// Remembers that this file does not hold what it should.
+    pub(super) fn mark_damaged(&self, version: Version) {
+        self.metrics.corrupt.inc();
+        self.damaged.insert(version, ());
+    }
+
+    /// Whether this file was found not to hold what it should.
+    pub(super) fn is_damaged(&self, version: &Version) -> bool {
+        self.damaged.get(version).is_some()
+    }
+
+    /// Where the bytes of a blob are.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the file is empty and should not be, or is known to be damaged.
+    pub(super) fn blob(
+        &self,
+        source: &dyn Source,
+        digest: &Digest,
+        wait: Wait,
+    ) -> Poll<Result<Option<Blob>, Error>> {
+        let path = Entry::Blob(*digest).path();
+        let Some(found) = ready!(source.open(&path, wait))? else { return Poll::Ready(Ok(None)) };
+        let why = if found.version.is_empty() && digest_of(digest.algorithm(), &[]) != *digest {
+            "it is empty"
+        } else if self.is_damaged(&found.version) {
+            "its bytes have another digest"
+        } else {
+            return Poll::Ready(Ok(Some(Blob::new(*digest, found, Arc::clone(source.medium())))));
+        };
+        Poll::Ready(Err(Error::Corrupt { path: in_source(source, &path), why: why.to_owned() }))
+    }
+
+    /// The verified bytes of a blob that is remembered.
+    pub(super) fn remembered(&self, digest: &Digest) -> Option<Bytes> {
+        self.verified.get(digest)
+    }
+
+    /// The verified bytes of a blob.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] above `limit`; [`Error::Corrupt`] where the bytes do not have the digest.
+    pub(super) fn read(
+        &self,
+        source: &dyn Source,
+        digest: &Digest,
+        limit: u64,
+        wait: Wait,
+    ) -> Poll<Result<Option<Bytes>, Error>> {
+        let path = Entry::Blob(*digest).path();
+        let Some(found) = ready!(source.open(&path, wait))? else { return Poll::Ready(Ok(None)) };
+        let len = found.version.len();
+        if len > limit {
+            return Poll::Ready(Err(Error::TooLarge { digest: *digest, len, limit }));
+        }
+        if wait == Wait::Never && len > Self::HASHED_AT_ONCE {
+            return Poll::Pending;
+        }
+        let content: Bytes = ready!(read_small(&found, source.medium(), wait))?.into();
+        let computed = digest_of(digest.algorithm(), &content);
+        if computed != *digest {
+            self.mark_damaged(found.version);
+            let why = match content.len() {
+                0 => "it is empty".to_owned(),
+                _ => format!("its bytes have the digest {computed}"),
+            };
+            return Poll::Ready(Err(Error::Corrupt { path: in_source(source, &path), why }));
+        }
+        self.remember(digest, &content);
+        Poll::Ready(Ok(Some(content)))
+    }
+
+    /// Keeps bytes that have this digest.
+    pub(super) fn remember(&self, digest: &Digest, content: &Bytes) {
+        if content.len() <= Self::LARGEST_KEPT {
+            self.verified.insert(*digest, content.clone());
+        }
+    }
+}

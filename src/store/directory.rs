@@ -1,0 +1,172 @@
+//! `Directory`: a tree in a directory.
+//!
+//! Knows how to look without waiting and without leaving the root: every path
+//! is resolved by `openat2(2)` beneath it, and no symbolic link is followed.
+//! Does not know what the files mean.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::task::Poll;
+use std::task::ready;
+
+use rustix::fs::AtFlags;
+use rustix::fs::Dir;
+use rustix::fs::FileType;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::ResolveFlags;
+use rustix::fs::Statx;
+use rustix::fs::StatxFlags;
+use rustix::io::Errno;
+use storage_layout::RelativePath;
+
+use crate::store::Error;
+use crate::store::Extent;
+use crate::store::Extents;
+use crate::store::Found;
+use crate::store::Item;
+use crate::store::ItemKind;
+use crate::store::Media;
+use crate::store::Medium;
+use crate::store::Source;
+use crate::store::Version;
+use crate::store::Wait;
+
+/// A tree in a directory.
+#[derive(Debug)]
+pub struct Directory {
+    root: OwnedFd,
+    origin: PathBuf,
+    medium: Arc<Medium>,
+}
+
+impl Directory {
+    /// The tree in the directory `origin`, which may itself be reached through symbolic links.
+    ///
+    /// # Errors
+    /// It is not a directory or cannot be opened.
+    pub fn open(origin: &Path, media: &Media) -> Result<Self, Error> {
+        let failed =
+            |source: io::Error| Error::Io { doing: "open", path: origin.display().to_string(), source };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(origin, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+        let root = File::from(root);
+        let medium = media.of(&root, origin).map_err(failed)?;
+        Ok(Self { root: root.into(), origin: origin.to_owned(), medium })
+    }
+
+    /// Resolves a path beneath the root; `None` where nothing lies there.
+    fn resolve(&self, path: &str, flags: OFlags, wait: Wait) -> Poll<Result<Option<OwnedFd>, Error>> {
+        let cached = match wait {
+            Wait::Never => ResolveFlags::CACHED,
+            Wait::Allowed => ResolveFlags::empty(),
+        };
+        let how = BENEATH | cached;
+        let open = || rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), how);
+        Poll::Ready(match rustix::io::retry_on_intr(open) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            // A kernel before 5.12 does not know RESOLVE_CACHED.
+            Err(Errno::AGAIN | Errno::INVAL) if wait == Wait::Never => return Poll::Pending,
+            Err(Errno::LOOP) => Err(Error::Corrupt {
+                path: self.origin.join(path).display().to_string(),
+                why: "a symbolic link leads there, and none is followed".to_owned(),
+            }),
+            Err(error) => Err(self.failed("open", path, error)),
+        })
+    }
+
+    fn failed(&self, doing: &'static str, path: &str, error: Errno) -> Error {
+        if error == Errno::IO {
+            self.medium.count_fault();
+        }
+        Error::Io { doing, path: self.origin.join(path).display().to_string(), source: error.into() }
+    }
+
+    fn stat(&self, fd: &OwnedFd, path: &str, wait: Wait) -> Result<Statx, Error> {
+        // Of a file system on a network or in another process, what the kernel already knows.
+        let cached = match wait {
+            Wait::Never => AtFlags::STATX_DONT_SYNC,
+            Wait::Allowed => AtFlags::empty(),
+        };
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH | cached, wanted)
+            .map_err(|error| self.failed("look at", path, error))
+    }
+
+    /// What a name in a directory names, where the directory itself does not say (some file systems do not).
+    fn kind(fd: &OwnedFd, name: &str, known: FileType) -> ItemKind {
+        let kind = match known {
+            FileType::Unknown => rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)
+                .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+            known => known,
+        };
+        match kind {
+            FileType::Directory => ItemKind::Directory,
+            FileType::RegularFile => ItemKind::File,
+            _ => ItemKind::Other,
+        }
+    }
+}
+
+/// Nothing outside the root, nothing by way of a link, no `/proc` magic.
+const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+impl Source for Directory {
+    fn origin(&self) -> &Path {
+        &self.origin
+    }
+
+    fn medium(&self) -> &Arc<Medium> {
+        &self.medium
+    }
+
+    fn open(&self, path: &RelativePath, wait: Wait) -> Poll<Result<Option<Found>, Error>> {
+        let path = path.as_str();
+        // Without O_NONBLOCK a fifo that somebody put there would be waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let Some(fd) = ready!(self.resolve(path, flags, wait))? else { return Poll::Ready(Ok(None)) };
+        let stat = self.stat(&fd, path, wait)?;
+        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+            let path = self.origin.join(path).display().to_string();
+            return Poll::Ready(Err(Error::Corrupt { path, why: "it is not a file".to_owned() }));
+        }
+        let file = Extent { file: Arc::new(fd.into()), offset: 0, len: stat.stx_size };
+        Poll::Ready(Ok(Some(Found { extents: Extents::new([file]), version: Version::of(&stat) })))
+    }
+
+    fn version(&self, path: &RelativePath, wait: Wait) -> Poll<Result<Option<Version>, Error>> {
+        let path = path.as_str();
+        let Some(fd) = ready!(self.resolve(path, OFlags::PATH, wait))? else { return Poll::Ready(Ok(None)) };
+        Poll::Ready(self.stat(&fd, path, wait).map(|stat| Some(Version::of(&stat))))
+    }
+
+    fn list(&self, path: &RelativePath) -> Result<Option<Vec<Item>>, Error> {
+        let path = path.as_str();
+        let Poll::Ready(found) = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY, Wait::Allowed) else {
+            return Ok(None);
+        };
+        let Some(fd) = found? else { return Ok(None) };
+        let failed = |error| self.failed("list", path, error);
+        let mut items = Vec::new();
+        for entry in Dir::read_from(&fd).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if !matches!(name, "." | "..") {
+                items.push(Item { name: name.into(), kind: Self::kind(&fd, name, entry.file_type()) });
+            }
+        }
+        Ok(Some(items))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let failed = |error| self.failed("list", "", error);
+        let first = Dir::read_from(&self.root).map_err(failed)?.next();
+        first.transpose().map_err(failed).map(|_| ())
+    }
+}

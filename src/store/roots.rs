@@ -1,0 +1,173 @@
+//! `Roots`: several sources that are one store.
+//!
+//! Knows in which order sources are asked, and that a question is first asked
+//! without waiting. Does not know what is asked.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::store::Directory;
+use crate::store::Error;
+use crate::store::Iso;
+use crate::store::Media;
+use crate::store::Source;
+use crate::store::Wait;
+
+/// The sources of a store, in the order in which they are looked in.
+#[derive(Debug)]
+pub(super) struct Roots {
+    sources: ArcSwap<Vec<Arc<dyn Source>>>,
+    media: Media,
+}
+
+/// What can be asked of a source, once without waiting and once more where that gave nothing.
+pub(super) trait Question<T>:
+    Fn(&dyn Source, Wait) -> Poll<Result<T, Error>> + Clone + Send + 'static
+{
+}
+
+impl<T, Q> Question<T> for Q where Q: Fn(&dyn Source, Wait) -> Poll<Result<T, Error>> + Clone + Send + 'static {}
+
+impl Roots {
+    pub(super) fn open(roots: &[PathBuf], media: Media) -> Result<Self, Error> {
+        let sources = roots.iter().map(|root| open(root, &media)).collect::<Result<_, _>>()?;
+        Ok(Self { sources: ArcSwap::from_pointee(sources), media })
+    }
+
+    /// Adds a source that is asked last. May wait.
+    pub(super) fn attach(&self, root: &Path) -> Result<(), Error> {
+        let source = open(root, &self.media)?;
+        self.sources.rcu(|sources| {
+            let others = sources.iter().filter(|other| other.origin() != root).cloned();
+            others.chain([Arc::clone(&source)]).collect::<Vec<_>>()
+        });
+        Ok(())
+    }
+
+    /// Stops asking a source; `false` where there is none of that name.
+    pub(super) fn detach(&self, root: &Path) -> bool {
+        let before = self.sources.rcu(|sources| {
+            sources.iter().filter(|source| source.origin() != root).cloned().collect::<Vec<_>>()
+        });
+        before.iter().any(|source| source.origin() == root)
+    }
+
+    pub(super) fn all(&self) -> Arc<Vec<Arc<dyn Source>>> {
+        self.sources.load_full()
+    }
+
+    /// The answer of the first source that has one. For what may differ between sources, such as a tag: a source that
+    /// fails is not passed over.
+    pub(super) async fn first<T: Send + 'static>(
+        &self,
+        question: impl Question<Option<T>>,
+    ) -> Result<Option<T>, Error> {
+        for source in &*self.all() {
+            if let Some(answer) = ask(source, &question).await? {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The answer of any source that has one. For what is the same wherever it lies, such as a blob: sources that
+    /// answer at once go before those that must wait, and one that fails is made good by another.
+    pub(super) async fn any<T: Send + 'static>(
+        &self,
+        question: impl Question<Option<T>>,
+    ) -> Result<Option<T>, Error> {
+        let sources = self.all();
+        let mut failed = None;
+        let mut waiting = Vec::new();
+        for source in &*sources {
+            match question(&**source, Wait::Never) {
+                Poll::Ready(Ok(Some(answer))) => return Ok(Some(answer)),
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Err(error)) => failed = failed.or(Some(error)),
+                Poll::Pending => waiting.push(source),
+            }
+        }
+        for source in waiting {
+            match ask_waiting(source, question.clone()).await {
+                Ok(Some(answer)) => return Ok(Some(answer)),
+                Ok(None) => {}
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// What every source answers, in order.
+    pub(super) async fn every<T: Send + 'static>(&self, question: impl Question<T>) -> Result<Vec<T>, Error> {
+        let sources = self.all();
+        let mut answers = Vec::with_capacity(sources.len());
+        for source in &*sources {
+            answers.push(ask(source, &question).await?);
+        }
+        Ok(answers)
+    }
+
+    /// Whether every source can be read, within a time that a probe waits.
+    pub(super) async fn check(&self) -> Result<(), Error> {
+        for source in &*self.all() {
+            let asked = ask_waiting(source, |source, _| Poll::Ready(source.check()));
+            let answer = tokio::time::timeout(ANSWERS_WITHIN, asked).await;
+            answer.unwrap_or_else(|_| {
+                let path = source.origin().display().to_string();
+                Err(Error::Io { doing: "read", path, source: io::ErrorKind::TimedOut.into() })
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// How long a probe waits for a medium: half of what `kubelet` and `systemd` grant by habit.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Asks what always may wait.
+pub(super) fn waiting<T>(wait: Wait, question: impl FnOnce() -> Result<T, Error>) -> Poll<Result<T, Error>> {
+    match wait {
+        Wait::Never => Poll::Pending,
+        Wait::Allowed => Poll::Ready(question()),
+    }
+}
+
+async fn ask<T: Send + 'static>(source: &Arc<dyn Source>, question: &impl Question<T>) -> Result<T, Error> {
+    match question(&**source, Wait::Never) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => ask_waiting(source, question.clone()).await,
+    }
+}
+
+async fn ask_waiting<T: Send + 'static>(
+    source: &Arc<dyn Source>,
+    question: impl Question<T>,
+) -> Result<T, Error> {
+    let medium = Arc::clone(source.medium());
+    let source = Arc::clone(source);
+    medium
+        .run(move || match question(&*source, Wait::Allowed) {
+            Poll::Ready(answer) => answer,
+            // A source that may wait and does not answer breaks the contract of `Source`.
+            Poll::Pending => Err(Error::Closed),
+        })
+        .await
+}
+
+/// Opens a directory, an image's file or device, or the first part of a split image.
+fn open(root: &Path, media: &Media) -> Result<Arc<dyn Source>, Error> {
+    let kind = std::fs::metadata(root);
+    let kind =
+        kind.map_err(|source| Error::Io { doing: "open", path: root.display().to_string(), source })?;
+    if kind.is_dir() {
+        Ok(Arc::new(Directory::open(root, media)?))
+    } else {
+        Ok(Arc::new(Iso::open(root, media)?))
+    }
+}
