@@ -163,6 +163,38 @@ async fn the_payload_is_whole_in_one_file_and_in_parts_of_any_size() {
     }
 }
 
+/// A block device whose bytes are those of a file; `None`, loudly, where this process may not make one.
+struct Loop(PathBuf);
+
+impl Loop {
+    fn over(file: &Path) -> Option<Self> {
+        let made = Command::new("losetup").args(["--find", "--show", "--read-only"]).arg(file).output();
+        let device = made.ok().filter(|made| made.status.success()).map(|made| made.stdout);
+        let Some(device) = device.and_then(|name| String::from_utf8(name).ok()) else {
+            writeln!(std::io::stderr(), "NOT TESTED: a block device, for which `losetup` needs to be root").unwrap();
+            return None;
+        };
+        Some(Self(device.trim().into()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn the_payload_is_whole_on_a_block_device() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("data.iso");
+    fs::write(&image, PAYLOAD).unwrap();
+    let Some(device) = Loop::over(&image) else { return };
+    let iso = open(&device.0).unwrap();
+    assert_eq!((iso.label(), iso.missing()), ("agentdata", 0));
+    check_payload(&read_only(&device.0)).await;
+}
+
 #[test]
 fn a_part_that_is_cut_off_at_the_end_is_missed() {
     let directory = tempfile::tempdir().unwrap();
