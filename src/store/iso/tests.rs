@@ -195,6 +195,38 @@ async fn the_payload_is_whole_on_a_block_device() {
     check_payload(&read_only(&device.0)).await;
 }
 
+#[tokio::test]
+async fn a_device_that_fails_is_named_and_the_rest_is_served() {
+    const LEFT: u64 = 1_200_128;
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("data.iso");
+    fs::write(&image, PAYLOAD).unwrap();
+    let Some(device) = Loop::over(&image) else { return };
+    let store = read_only(&device.0);
+    let blobs = store.blobs(None, usize::MAX).await.unwrap();
+    // What is behind a loop device and not there any more is an I/O error.
+    File::options().write(true).open(&image).unwrap().set_len(LEFT).unwrap();
+    let (mut served, mut failed) = (0, 0);
+    for blob in &blobs {
+        let found = store.blob(&blob.digest).await.unwrap().unwrap();
+        let window = found.range(0..u64::MAX).next_window(u64::MAX).unwrap();
+        match window.read().await {
+            Ok(content) => {
+                assert_eq!(digest_of(&content), blob.digest);
+                served += 1;
+            }
+            Err(Error::Medium { medium, path, offset, digest, source }) => {
+                assert_eq!(digest, blob.digest);
+                assert!(Path::new(&medium) == device.0 && Path::new(&path) == device.0, "{medium} {path}");
+                assert!(offset + found.len() > LEFT, "{offset}: {source}");
+                failed += 1;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!(served > 10 && failed > 10, "{served} and {failed}");
+}
+
 #[test]
 fn a_part_that_is_cut_off_at_the_end_is_missed() {
     let directory = tempfile::tempdir().unwrap();
