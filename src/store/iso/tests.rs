@@ -171,7 +171,8 @@ impl Loop {
         let made = Command::new("losetup").args(["--find", "--show", "--read-only"]).arg(file).output();
         let device = made.ok().filter(|made| made.status.success()).map(|made| made.stdout);
         let Some(device) = device.and_then(|name| String::from_utf8(name).ok()) else {
-            writeln!(std::io::stderr(), "NOT TESTED: a block device, for which `losetup` needs to be root").unwrap();
+            writeln!(std::io::stderr(), "NOT TESTED: a block device, for which `losetup` needs to be root")
+                .unwrap();
             return None;
         };
         Some(Self(device.trim().into()))
