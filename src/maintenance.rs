@@ -5,6 +5,11 @@
 //! or how a report is printed: each of them yields a value.
 
 mod background;
+#[cfg(test)]
+mod fixture;
 mod pace;
+pub mod releases;
+mod tree;
+pub mod verify;
 
 pub use pace::Pace;

@@ -105,7 +105,7 @@ fn component_of<'a>(release: &Tag, tag: &'a Tag) -> Option<&'a str> {
 }
 
 /// One of the three repositories above.
-fn repository(name: &'static str) -> RepositoryName {
+pub(crate) fn repository(name: &'static str) -> RepositoryName {
     #[expect(clippy::expect_used, reason = "the names are constants, and a test parses them all")]
     RepositoryName::parse(name).expect("a repository's name")
 }

@@ -54,6 +54,7 @@ pub use iso::Iso;
 pub use medium::Media;
 pub use medium::Medium;
 pub use scan::Hashed;
+pub use scan::Reader;
 pub use source::Found;
 pub use source::Item;
 pub use source::ItemKind;

@@ -3,8 +3,10 @@
 //! The checks read text, by choice: they need nothing but the sources, and what they refuse can be seen by eye. Each is
 //! shown below to fail on a sample that breaks it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -116,17 +118,29 @@ struct Reserved {
 #[test]
 fn the_house_is_in_order() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut findings = Vec::new();
-    let mut seen = 0;
-    for package in ["src", "storage-layout/src", "conformance/src", "benches"] {
-        for file in sources(&root.join(package)) {
-            let path = file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            findings.extend(check(&Source { path: &path, text: &fs::read_to_string(&file).unwrap() }));
-            seen += 1;
-        }
-    }
-    assert!(seen > 20, "only {seen} files were looked at");
+    let packages = ["src", "storage-layout/src", "conformance/src", "benches"];
+    let files: BTreeMap<_, _> = packages
+        .iter()
+        .flat_map(|it| sources(&root.join(it)))
+        .map(|it| (relative(&it, root), fs::read_to_string(&it).unwrap()))
+        .collect();
+    assert!(files.len() > 20, "only {} files were looked at", files.len());
+    let tests: BTreeSet<_> = files.iter().flat_map(|(path, text)| test_modules(path, text)).collect();
+    let all = files.iter().map(|(path, text)| Source { path, text, is_test: tests.contains(path) });
+    let findings: Vec<_> = all.flat_map(|it| check(&it)).collect();
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+/// The files that are compiled for tests only: `#[cfg(test)] mod name;` in `path`.
+fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let dir = path.trim_end_matches(".rs").trim_end_matches("/lib").to_owned();
+    let declared = text.split("#[cfg(test)]\nmod ").skip(1);
+    let names = declared.filter_map(|it| it.split_once(';')).map(|(name, _)| name);
+    names.filter(|it| !it.contains(' ')).map(|name| format!("{dir}/{name}.rs")).collect()
+}
+
+fn relative(file: &Path, root: &Path) -> String {
+    file.strip_prefix(root).unwrap().to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -181,14 +195,15 @@ fn the_rules_can_fail() {
         ("src/registry/mod.rs", "", "src/registry/mod.rs:1: `mod` says nothing of what is inside"),
         ("src/store/utils.rs", "", "src/store/utils.rs:1: `utils` says nothing of what is inside"),
         ("src/attic.rs", "", "src/attic.rs:1: attic has no layer"),
+        ("src/oci.rs", "#[cfg(test)]\nmod tests;\nuse crate::peer;", "src/oci.rs:4: oci must not use peer"),
     ] {
         let text = format!("//! Knows a sample. Does not know more.\n{text}\n");
-        let findings = check(&Source { path, text: &text });
+        let findings = check(&Source { path, text: &text, is_test: false });
         assert!(matches!(&findings[..], [one] if one.starts_with(expected)), "{expected}: {findings:?}");
     }
     let long = "//! Knows a sample. Does not know more.\n".to_owned() + &"\n".repeat(LONGEST_FILE);
     assert_eq!(
-        check(&Source { path: "src/store.rs", text: &long }),
+        check(&Source { path: "src/store.rs", text: &long, is_test: false }),
         ["src/store.rs:501: longer than 500 lines"]
     );
 }
@@ -205,11 +220,12 @@ fn the_rules_let_pass() {
         ("src/http.rs", "AbortOnDropHandle::new(tokio::spawn(work))"),
         ("src/registry.rs", "// crate::http::Route decides"),
         ("src/oci.rs", "#[cfg(test)]\nmod tests {\n    use tokio::sync::Mutex;\n}"),
+        ("src/oci.rs", "#[cfg(test)]\n#[allow(x)]\nmod tests {\n    use tokio::sync::Mutex;\n}"),
         ("src/main.rs", "larder::cli::main();"),
         ("conformance/src/main.rs", "println!();"),
     ] {
         let text = format!("//! Knows a sample. Does not know more.\n{text}\n");
-        assert_eq!(check(&Source { path, text: &text }), [""; 0], "{path}: {text}");
+        assert_eq!(check(&Source { path, text: &text, is_test: false }), [""; 0], "{path}: {text}");
     }
 }
 
@@ -217,6 +233,8 @@ fn the_rules_let_pass() {
 struct Source<'a> {
     path: &'a str,
     text: &'a str,
+    /// Whether all of it is compiled for tests only.
+    is_test: bool,
 }
 
 impl<'a> Source<'a> {
@@ -231,17 +249,20 @@ impl<'a> Source<'a> {
         self.path.rsplit('/').next().unwrap().trim_end_matches(".rs")
     }
 
-    /// Whether the whole file is a test.
-    fn is_test(&self) -> bool {
-        self.name() == "tests" || self.path.contains("/tests/")
-    }
-
     /// Lines of product code with their numbers: no comments, and nothing from the tests on, which stand last.
     fn code(&self) -> impl Iterator<Item = (usize, &'a str)> + use<'a> {
-        let product = if self.is_test() { "" } else { self.text };
-        let product = product.split("#[cfg(test)]\nmod ").next().unwrap();
-        (1..).zip(product.lines()).filter(|(_, line)| !line.trim_start().starts_with("//"))
+        let lines: Vec<_> = if self.is_test { Vec::new() } else { self.text.lines().collect() };
+        let tests = (0..lines.len()).find(|at| begins_tests(&lines[*at..])).unwrap_or(lines.len());
+        let product = (1..).zip(lines).take(tests);
+        product.filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
+}
+
+/// Whether a module of tests stands here, rather than the name of a file of them.
+fn begins_tests(lines: &[&str]) -> bool {
+    let mut rest = lines.iter().skip_while(|it| it.starts_with("#["));
+    lines.first() == Some(&"#[cfg(test)]")
+        && rest.next().is_some_and(|it| it.starts_with("mod ") && it.ends_with('{'))
 }
 
 fn check(source: &Source<'_>) -> Vec<String> {

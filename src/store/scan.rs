@@ -3,6 +3,8 @@
 //! Knows how to leave the page cache as it was: what is served often stays in memory, what was only looked at does
 //! not take its place. Does not know what the bytes should be.
 
+use std::io;
+use std::io::Read;
 use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::task::Poll;
@@ -13,11 +15,13 @@ use storage_layout::Entry;
 
 use crate::store::Blob;
 use crate::store::Error;
+use crate::store::FileRange;
 use crate::store::Source;
 use crate::store::Version;
 use crate::store::Wait;
 use crate::store::Window;
 use crate::store::hash::Hasher;
+use crate::store::hash::digest_of;
 use crate::store::link::read_small;
 
 /// What a blob's bytes were found to be.
@@ -46,12 +50,7 @@ impl dyn Source {
         digest: &Digest,
         mut pace: impl FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Option<Hashed>, Error> {
-        let Poll::Ready(found) = self.open(&Entry::Blob(*digest).path(), Wait::Allowed) else {
-            return Ok(None);
-        };
-        let Some(found) = found? else { return Ok(None) };
-        let version = found.version;
-        let blob = Blob::new(*digest, found, self.medium().clone());
+        let Some(blob) = self.blob(digest)? else { return Ok(None) };
         let mut hasher = Hasher::new(digest.algorithm());
         let mut rest = blob.range(0..u64::MAX);
         while let Some(window) = rest.next_window(Self::WINDOW) {
@@ -60,7 +59,33 @@ impl dyn Source {
             }
             read_once(&window, |piece| hasher.update(piece))?;
         }
-        Ok(Some(Hashed { computed: hasher.finish(), len: blob.len(), version }))
+        Ok(Some(Hashed { computed: hasher.finish(), len: blob.len(), version: *blob.version() }))
+    }
+
+    /// A blob as it lies here, whole or not; `None` where it is not here.
+    ///
+    /// # Errors
+    /// The medium cannot be read, or what lies there is no file.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<Blob>, Error> {
+        let Poll::Ready(found) = self.open(&Entry::Blob(*digest).path(), Wait::Allowed) else {
+            return Ok(None);
+        };
+        Ok(found?.map(|it| Blob::new(*digest, it, self.medium().clone())))
+    }
+
+    /// A blob of at most `limit` bytes; `None` where it is not here.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and [`Error::Corrupt`] where its bytes have another digest.
+    pub fn whole(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        let entry = Entry::Blob(*digest);
+        let Some(content) = self.read(&entry, limit)? else { return Ok(None) };
+        let computed = digest_of(digest.algorithm(), &content);
+        if computed == *digest {
+            return Ok(Some(content));
+        }
+        let path = self.origin().join(entry.path().as_str()).display().to_string();
+        Err(Error::Corrupt { path, why: format!("its bytes have the digest {computed}") })
     }
 
     /// Reads a file that has at most `limit` bytes; `None` where nothing lies there.
@@ -86,6 +111,39 @@ impl dyn Source {
     }
 }
 
+/// A blob's bytes, read on the thread that asks for them, which may sleep.
+#[derive(Debug)]
+pub struct Reader {
+    rest: FileRange,
+    piece: Vec<u8>,
+    /// How much of `piece` was given out.
+    given: usize,
+}
+
+impl Reader {
+    /// How much is read at a time.
+    const PIECE: u64 = 256 * 1024;
+
+    /// Reads `range` from its beginning.
+    pub fn new(range: FileRange) -> Self {
+        Self { rest: range, piece: Vec::new(), given: 0 }
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.given == self.piece.len() {
+            self.piece.clear();
+            self.given = 0;
+            let Some(window) = self.rest.next_window(Self::PIECE) else { return Ok(0) };
+            read_once(&window, |piece| self.piece.extend_from_slice(piece)).map_err(io::Error::other)?;
+        }
+        let read = self.piece.get(self.given..).unwrap_or_default().read(buffer)?;
+        self.given += read;
+        Ok(read)
+    }
+}
+
 /// Reads a window, and gives back the pages that were read in for it.
 fn read_once(window: &Window, each: impl FnMut(&[u8])) -> Result<(), Error> {
     let was_resident = window.is_resident();
@@ -106,7 +164,6 @@ mod tests {
     use super::*;
     use crate::store::Directory;
     use crate::store::Media;
-    use crate::store::hash::digest_of;
 
     /// A root with one blob, stored under the digest of other bytes if so wanted.
     fn root(content: &[u8], named: &[u8]) -> (tempfile::TempDir, Digest) {
@@ -147,6 +204,20 @@ mod tests {
         let other = digest_of(Algorithm::Sha256, b"");
         assert_eq!(source.hash(&other, |_| ControlFlow::Continue(())).unwrap(), None);
         assert_eq!(source.read(&Entry::Blob(other), 10).unwrap(), None);
+    }
+
+    #[test]
+    fn a_reader_gives_the_bytes() {
+        let content: Vec<u8> = (0..1_000_000_u32).map(|it| (it >> 3) as u8).collect();
+        let (root, digest) = root(&content, &content);
+        let source: &dyn Source = &source(&root);
+        let blob = source.blob(&digest).unwrap().unwrap();
+        let mut read = Vec::new();
+        Reader::new(blob.range(0..u64::MAX)).read_to_end(&mut read).unwrap();
+        assert_eq!(read, content);
+        let mut part = [0; 3];
+        Reader::new(blob.range(262_143..u64::MAX)).read_exact(&mut part).unwrap();
+        assert_eq!(part, content[262_143..262_146]);
     }
 
     #[test]
