@@ -54,7 +54,7 @@ impl Bench {
         Ok(Self { shared: Rc::new(Shared { against, tools, target, larder }), directory })
     }
 
-    /// The same bench, in an empty directory called `name`.
+    /// The same bench, in an empty directory called `name` within its own.
     pub(crate) fn enter(&self, name: &str) -> Result<Self> {
         let directory = self.directory.join(name);
         if directory.exists() {

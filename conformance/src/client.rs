@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
+use serde_json::Value;
 
 use crate::http::Endpoint;
 use crate::http::Response;
@@ -112,6 +113,18 @@ pub(crate) fn check_blob(endpoint: &Endpoint, repository: &str, blob: &Content) 
         digest(&found.body)
     );
     Ok(())
+}
+
+/// Pulls every blob that a manifest names and compares its digest; gives their number.
+pub(crate) fn check_children(endpoint: &Endpoint, repository: &str, manifest: &Value) -> Result<usize> {
+    let layers = manifest.get("layers").and_then(Value::as_array).cloned().unwrap_or_default();
+    let children: Vec<_> = layers.into_iter().chain(manifest.get("config").cloned()).collect();
+    for child in &children {
+        let name = child.get("digest").and_then(Value::as_str).context("a descriptor without a digest")?;
+        let blob = endpoint.get(&format!("/v2/{repository}/blobs/{name}"))?.expect(200)?;
+        ensure!(digest(&blob.body) == name, "{name} in {repository} has other bytes");
+    }
+    Ok(children.len())
 }
 
 /// Tries again, as clients do, after growing pauses.

@@ -12,6 +12,8 @@ use serde_json::json;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+pub(crate) mod layout;
+
 /// The media type of an OCI image manifest.
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// The media type of an OCI image index.

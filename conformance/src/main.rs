@@ -14,11 +14,19 @@ use crate::report::Report;
 use crate::server::Kind;
 use crate::step::Step;
 
+mod access;
 mod bench;
+mod checks;
 mod client;
+mod clients;
+mod cluster;
 mod crash;
 mod credentials;
+mod damage;
+mod dropin;
 mod fixtures;
+mod handshake;
+mod hostile;
 mod http;
 mod image;
 mod interop;
@@ -33,6 +41,7 @@ mod suite;
 mod tls;
 mod tools;
 mod tree;
+mod wire;
 mod workspace;
 
 /// Runs the named steps, or all of them.
@@ -51,8 +60,17 @@ struct Cli {
     larder: Option<PathBuf>,
 }
 
-fn main() -> Result<ExitCode> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match start(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            report::refuse(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<ExitCode> {
     if cli.steps.iter().any(|name| name == "list") {
         report::list(step::STEPS);
         return Ok(ExitCode::SUCCESS);

@@ -7,6 +7,8 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use anyhow::Error;
+
 use crate::step::CAUSE;
 use crate::step::Outcome;
 use crate::step::Step;
@@ -80,6 +82,12 @@ impl std::fmt::Display for Line {
 fn in_one_line(error: &str) -> String {
     let causes = error.split(CAUSE).map(|cause| cause.lines().next().unwrap_or_default());
     causes.collect::<Vec<_>>().join(": ")
+}
+
+/// Says why nothing was run.
+#[expect(clippy::print_stderr, reason = "what is wrong with the command line is for people")]
+pub(crate) fn refuse(error: &Error) {
+    eprintln!("error: {error:#}");
 }
 
 /// Prints the name of every step and what it shows.

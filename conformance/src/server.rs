@@ -54,6 +54,7 @@ pub(crate) struct Setup {
     htpasswd: Option<PathBuf>,
     manner: Manner,
     environment: Vec<(String, String)>,
+    members: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,7 @@ impl Setup {
             htpasswd: None,
             manner: Manner::Flags(Vec::new()),
             environment: Vec::new(),
+            members: Vec::new(),
         }
     }
 
@@ -114,10 +116,16 @@ impl Setup {
         self
     }
 
+    /// With this JSON under this key of distribution's configuration file, whatever stood there.
+    pub(crate) fn member(mut self, key: &str, json: &str) -> Self {
+        self.members.push((key.to_owned(), json.to_owned()));
+        self
+    }
+
     /// Writes distribution's configuration file for this into `directory`.
     pub(crate) fn write_configuration(&self, address: SocketAddr, directory: &Path) -> Result<PathBuf> {
         let path = directory.join(format!("config-{}.yml", address.port()));
-        fs::write(&path, configuration::render(self, address))?;
+        fs::write(&path, configuration::render(self, address)?)?;
         Ok(path)
     }
 

@@ -6,14 +6,22 @@ use anyhow::Error;
 use anyhow::Result;
 use anyhow::bail;
 
+use crate::access;
 use crate::bench::Bench;
+use crate::clients;
+use crate::cluster;
 use crate::crash;
+use crate::damage;
+use crate::dropin;
+use crate::handshake;
+use crate::hostile;
 use crate::interop;
 use crate::load;
 use crate::payload;
 use crate::suite;
 use crate::tools::Provided;
 use crate::tools::Tool;
+use crate::wire;
 use crate::workspace;
 
 /// Something that is shown by running it.
@@ -42,6 +50,7 @@ pub(crate) enum Outcome {
 pub(crate) const CAUSE: &str = "\n  because ";
 
 /// All steps, in the order in which they run.
+#[rustfmt::skip] // A table.
 pub(crate) const STEPS: &[Step] = &[
     step("install", "what the tests need is here or is installed", &[], workspace::install),
     step("format", "the code is formatted", &[], workspace::format),
@@ -51,42 +60,37 @@ pub(crate) const STEPS: &[Step] = &[
     step("build", "the release build", &[], workspace::build),
     step("suite-main", "the official suite of main, dev and sparse", &[Tool::SuiteMain], suite::main_open),
     step("suite-main-secured", "the same with a password over TLS", &[Tool::SuiteMain], suite::main_secured),
-    step(
-        "suite-main-read-only",
-        "its read-only profile over the payload",
-        &[Tool::SuiteMain],
-        suite::main_read_only,
-    ),
+    step("suite-main-read-only", "its read-only profile over the payload", &[Tool::SuiteMain], suite::main_read_only),
     step("suite-1.1.1", "the official suite of 1.1.1", &[Tool::Suite111], suite::v111_open),
     step("suite-1.1.1-secured", "the same with a password over TLS", &[Tool::Suite111], suite::v111_secured),
-    step(
-        "suite-1.1.1-read-only",
-        "its pull category over the payload",
-        &[Tool::Suite111],
-        suite::v111_read_only,
-    ),
+    step("suite-1.1.1-read-only", "its pull category over the payload", &[Tool::Suite111], suite::v111_read_only),
+    step("wire", "what clients need and no suite tests", &[], wire::checked),
     step("payload", "every byte of the payload, from a tree and from its image", &[], payload::served),
-    step(
-        "interop-2.8",
-        "one tree with distribution 2.8.2",
-        &[Tool::Distribution2],
-        interop::with_distribution2,
-    ),
-    step(
-        "interop-3.1",
-        "one tree with distribution 3.1",
-        &[Tool::Distribution3],
-        interop::with_distribution3,
-    ),
-    step(
-        "load",
-        "4 clients, 4 layers at once, through a network that breaks",
-        &[],
-        load::pushed_through_bad_weather,
-    ),
+    step("interop-2.8", "one tree with distribution 2.8.2", &[Tool::Distribution2], interop::with_distribution2),
+    step("interop-3.1", "one tree with distribution 3.1", &[Tool::Distribution3], interop::with_distribution3),
+    step("damaged-store", "what is whole is served, what is damaged refused", &[], damage::served),
+    step("requests", "requests that mean no good", &[], hostile::requests),
+    step("links", "links in the tree that lead out of it", &[], hostile::planted_links),
+    step("crowd", "ten thousand connections, and headers without end", &[], hostile::crowd),
+    step("load", "4 clients, 4 layers at once, through a network that breaks", &[], load::pushed_through_bad_weather),
     step("kill", "SIGKILL at many moments of a push", &[], crash::killed),
     step("second-writer", "two writers on one root", &[], crash::second_writer),
     step("terminate", "SIGTERM during a download", &[], crash::terminated),
+    step("skopeo", "skopeo pushes, lists, pulls, copies by digest, deletes", &[Tool::Skopeo], clients::skopeo),
+    step("podman", "podman signs in, pulls, lists, pushes, saves", &[Tool::Podman], clients::podman),
+    step("buildah", "buildah builds, pushes, pulls by digest", &[Tool::Buildah], clients::buildah),
+    step("crane", "crane pushes, lists, pulls, copies by digest, deletes", &[Tool::Crane], clients::crane),
+    step("oras", "oras the same, with what refers to an image", &[Tool::Oras], clients::oras),
+    step("regctl", "regctl the same, tags and manifests apart", &[Tool::Regctl], clients::regctl),
+    step("password", "htpasswd: 401 first, and a file that changes", &[], access::password),
+    step("pull-secret", "a pull secret pulls, and may not push", &[], access::pull_secret),
+    step("token", "anonymous pull with authenticated push", &[Tool::Skopeo, Tool::Podman, Tool::Crane], access::token),
+    step("drop-in", "in distribution's place", &[], dropin::in_its_place),
+    step("mirror", "a release through registries.conf, by digest, as CRI-O pulls", &[Tool::Skopeo], cluster::mirror),
+    step("node-daemon", "the calls of the cluster's node daemon", &[], cluster::node_daemon),
+    step("tls", "versions, groups, protocols", &[], handshake::negotiated),
+    step("tls-keys", "every form of private key", &[Tool::Openssl], handshake::keys),
+    step("tls-reload", "a new certificate without a restart", &[], handshake::reloaded),
 ];
 
 const fn step(

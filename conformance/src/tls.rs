@@ -45,14 +45,10 @@ impl Authority {
 
     /// Writes `tls.crt` and `tls.key` for `localhost` into `directory`, with a new key.
     pub(crate) fn issue(&self, directory: &Path) -> Result<Identity> {
-        self.issue_for(&KeyPair::generate()?, directory)
-    }
-
-    /// The same, for a key that lies ready.
-    pub(crate) fn issue_for(&self, key: &KeyPair, directory: &Path) -> Result<Identity> {
+        let key = KeyPair::generate()?;
         fs::create_dir_all(directory)?;
         let parameters = CertificateParams::new(NAMES.map(String::from))?;
-        let certificate = parameters.signed_by(key, &self.issuer)?;
+        let certificate = parameters.signed_by(&key, &self.issuer)?;
         let identity = Identity { certificate: directory.join("tls.crt"), key: directory.join("tls.key") };
         fs::write(&identity.certificate, certificate.pem()).context("writing a certificate")?;
         fs::write(&identity.key, key.serialize_pem())?;
@@ -67,10 +63,15 @@ impl Authority {
 
     /// A client that trusts this authority and nobody else, and speaks `protocols` by ALPN.
     pub(crate) fn client(&self, protocols: &[&str]) -> Result<Arc<ClientConfig>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.issuer.der().to_vec()))?;
-        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let mut config = ClientConfig::builder().with_root_certificates(self.roots()?).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(Arc::new(config))
+    }
+
+    /// This authority alone.
+    pub(crate) fn roots(&self) -> Result<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.issuer.der().to_vec()))?;
+        Ok(roots)
     }
 }

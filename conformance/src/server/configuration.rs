@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use anyhow::Result;
 use serde_json::Value;
 use serde_json::json;
 
@@ -9,7 +10,7 @@ use super::Access;
 use super::Setup;
 
 /// What distribution must be told to serve `setup` at `address`.
-pub(super) fn render(setup: &Setup, address: SocketAddr) -> String {
+pub(super) fn render(setup: &Setup, address: SocketAddr) -> Result<String> {
     let mut configuration = json!({
         "version": "0.1",
         "log": { "level": "info" },
@@ -30,7 +31,10 @@ pub(super) fn render(setup: &Setup, address: SocketAddr) -> String {
     if let Some(file) = &setup.htpasswd {
         configuration["auth"] = json!({ "htpasswd": { "realm": "conformance", "path": file } });
     }
-    configuration.to_string()
+    for (key, value) in &setup.members {
+        configuration[key] = serde_json::from_str(value)?;
+    }
+    Ok(configuration.to_string())
 }
 
 fn maintenance(access: Access) -> Value {
