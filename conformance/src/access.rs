@@ -39,7 +39,8 @@ pub(crate) fn password(bench: &Bench) -> Result<String> {
     let stranger = &registry.endpoint;
     strangers_see_nothing(stranger)?;
     for (user, password) in [(USER, "before"), (USER, ""), ("nobody", PASSWORD), ("", "")] {
-        challenged(&stranger.as_user(user, password).get("/v2/")?).with_context(|| format!("{user}:{password}"))?;
+        challenged(&stranger.as_user(user, password).get("/v2/")?)
+            .with_context(|| format!("{user}:{password}"))?;
     }
     let user = stranger.as_user(USER, PASSWORD);
     user.get("/v2/")?.expect(200)?;
@@ -71,7 +72,11 @@ fn strangers_see_nothing(stranger: &Endpoint) -> Result<()> {
     ] {
         let answer = stranger.request(method, &path).send()?;
         challenged(&answer).with_context(|| format!("{method} {path}"))?;
-        ensure!(method == "HEAD" || answer.json()?.pointer("/errors/0/code") == Some(&"UNAUTHORIZED".into()), "{}", answer.text());
+        ensure!(
+            method == "HEAD" || answer.json()?.pointer("/errors/0/code") == Some(&"UNAUTHORIZED".into()),
+            "{}",
+            answer.text()
+        );
     }
     stranger.get("/bogus")?.expect(404)?;
     Ok(())
@@ -90,7 +95,11 @@ fn fast_once_known(user: &Endpoint) -> Result<()> {
     for _ in 0..100 {
         user.get("/v2/")?.expect(200)?;
     }
-    ensure!(began.elapsed() < Duration::from_secs(2), "100 requests of a known user took {:?}", began.elapsed());
+    ensure!(
+        began.elapsed() < Duration::from_secs(2),
+        "100 requests of a known user took {:?}",
+        began.elapsed()
+    );
     Ok(())
 }
 
@@ -159,7 +168,11 @@ fn by_hand(stranger: &Endpoint) -> Result<()> {
     let wrong = stranger.as_user(USER, "wrong");
     ensure!(bearer(&wrong, &challenge, scope).is_err(), "a token for a wrong password");
     for forged in ["Bearer x", "Bearer eyJhbGciOiJub25lIn0.e30.", "Bearer "] {
-        stranger.with_authorization(forged).get("/v2/library/app/tags/list")?.expect(401).with_context(|| forged)?;
+        stranger
+            .with_authorization(forged)
+            .get("/v2/library/app/tags/list")?
+            .expect(401)
+            .with_context(|| forged)?;
     }
     // What a client sends that has no password: nobody.
     stranger.with_authorization("Basic Og==").get("/v2/library/app/manifests/latest")?.expect(200)?;
@@ -169,7 +182,8 @@ fn by_hand(stranger: &Endpoint) -> Result<()> {
 /// Asks the token service that a challenge names, as clients do.
 fn bearer(asker: &Endpoint, challenge: &str, scope: &str) -> Result<String> {
     let parameter = |name: &str| {
-        let rest = challenge.split_once(&format!("{name}=\"")).with_context(|| format!("no {name}: {challenge}"))?.1;
+        let rest =
+            challenge.split_once(&format!("{name}=\"")).with_context(|| format!("no {name}: {challenge}"))?.1;
         Ok::<_, anyhow::Error>(rest.split('"').next().unwrap_or_default().to_owned())
     };
     let realm = parameter("realm")?;
@@ -191,10 +205,23 @@ fn by_clients(bench: &Bench, endpoint: &Endpoint) -> Result<()> {
     let home = bench.directory();
 
     let mut skopeo = tool(Tool::Skopeo)?;
-    skopeo.args(["--insecure-policy", "copy", "--src-tls-verify=false", "--src-no-creds", &format!("docker://{source}"), "dir:pulled"]);
+    skopeo.args([
+        "--insecure-policy",
+        "copy",
+        "--src-tls-verify=false",
+        "--src-no-creds",
+        &format!("docker://{source}"),
+        "dir:pulled",
+    ]);
     bench.run("skopeo-pull", skopeo.current_dir(home).env("HOME", home))?.success()?;
     let mut skopeo = tool(Tool::Skopeo)?;
-    skopeo.args(["--insecure-policy", "copy", "--dest-tls-verify=false", "dir:pulled", &format!("docker://{target}:skopeo")]);
+    skopeo.args([
+        "--insecure-policy",
+        "copy",
+        "--dest-tls-verify=false",
+        "dir:pulled",
+        &format!("docker://{target}:skopeo"),
+    ]);
     let refused = bench.run("skopeo-push", skopeo.current_dir(home).env("HOME", home))?;
     ensure!(!refused.status.success(), "skopeo pushed without a password");
     bench.run("skopeo-push-user", skopeo.arg(&file))?.success()?;
@@ -204,15 +231,32 @@ fn by_clients(bench: &Bench, endpoint: &Endpoint) -> Result<()> {
     client::push_image(&endpoint.as_user(USER, PASSWORD), "library/runnable", "v1", &image)?;
     let runnable = format!("{host}/library/runnable");
     let mut podman = tool(Tool::Podman)?;
-    podman.args(storage).args(["pull", "--tls-verify=false", &format!("{runnable}:v1")]).current_dir(home).env("HOME", home);
+    podman
+        .args(storage)
+        .args(["pull", "--tls-verify=false", &format!("{runnable}:v1")])
+        .current_dir(home)
+        .env("HOME", home);
     bench.run("podman-pull", &mut podman)?.success()?;
     let mut podman = tool(Tool::Podman)?;
-    podman.args(storage).args(["push", "--tls-verify=false", &file, &format!("{runnable}:v1"), &format!("{runnable}:podman")]);
+    podman.args(storage).args([
+        "push",
+        "--tls-verify=false",
+        &file,
+        &format!("{runnable}:v1"),
+        &format!("{runnable}:podman"),
+    ]);
     bench.run("podman-push", podman.current_dir(home).env("HOME", home))?.success()?;
 
     let mut crane = tool(Tool::Crane)?;
-    bench.run("crane-pull", crane.args(["manifest", &source]).env("DOCKER_CONFIG", home).env("HOME", home))?.success()?;
+    bench
+        .run("crane-pull", crane.args(["manifest", &source]).env("DOCKER_CONFIG", home).env("HOME", home))?
+        .success()?;
     let mut crane = tool(Tool::Crane)?;
-    bench.run("crane-push", crane.args(["copy", &source, &format!("{target}:crane")]).env("DOCKER_CONFIG", &auth))?.success()?;
+    bench
+        .run(
+            "crane-push",
+            crane.args(["copy", &source, &format!("{target}:crane")]).env("DOCKER_CONFIG", &auth),
+        )?
+        .success()?;
     Ok(())
 }

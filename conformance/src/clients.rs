@@ -112,7 +112,8 @@ impl Way {
             let authority = Authority::new()?;
             authority.write(&bench.directory().join("ca/ca.crt"))?;
             ca = Some(bench.directory().join("ca"));
-            setup = setup.tls(&authority.issue(&bench.directory().join("certs"))?, authority.client(&["http/1.1"])?);
+            setup = setup
+                .tls(&authority.issue(&bench.directory().join("certs"))?, authority.client(&["http/1.1"])?);
         }
         if let Door::Password = door {
             setup = setup.htpasswd(&credentials::write_htpasswd(bench.directory())?);
@@ -122,7 +123,10 @@ impl Way {
         if let Door::Password = door {
             auth = Some(bench.directory().join("auth"));
             fs::create_dir_all(bench.directory().join("auth"))?;
-            credentials::write_pull_secret(&bench.directory().join("auth/config.json"), &[&registry.endpoint.host()])?;
+            credentials::write_pull_secret(
+                &bench.directory().join("auth/config.json"),
+                &[&registry.endpoint.host()],
+            )?;
             registry.endpoint = registry.endpoint.as_user(credentials::USER, credentials::PASSWORD);
         }
         Ok(Self { bench: bench.clone(), registry, ca, auth })

@@ -60,7 +60,8 @@ fn ask(daemon: &Endpoint) -> Result<Duration> {
         let began = Instant::now();
         let request = daemon.request("GET", path).header("Accept", "application/vnd.oci.image.index.v1+json");
         let request = request.header("Accept", "application/vnd.oci.image.manifest.v1+json");
-        let answer = request.header("Accept", "application/vnd.docker.distribution.manifest.v2+json").send()?;
+        let answer =
+            request.header("Accept", "application/vnd.docker.distribution.manifest.v2+json").send()?;
         slowest = slowest.max(began.elapsed());
         ensure!(began.elapsed() < LIMIT, "{path} took {:?}", began.elapsed());
         answer.expect_header("Docker-Distribution-Api-Version", "registry/2.0")
@@ -75,7 +76,8 @@ fn ask(daemon: &Endpoint) -> Result<Duration> {
         ensure!(bundles == ["ocp-release-bundle-4.22.1-x86_64"], "bundles: {bundles:?}");
         let images = tags(&get("/v2/openshift/release-images/tags/list")?.expect(200)?.json()?)?;
         ensure!(images == [release.clone()], "the daemon allows exactly one tag, the digest: {images:?}");
-        let manifest = get(&format!("/v2/openshift/release-images/manifests/sha256:{release}"))?.expect(200)?;
+        let manifest =
+            get(&format!("/v2/openshift/release-images/manifests/sha256:{release}"))?.expect(200)?;
         ensure!(digest(&manifest.body) == payload.release.digest, "another release image");
     }
     Ok(slowest)
@@ -85,7 +87,10 @@ fn ask(daemon: &Endpoint) -> Result<Duration> {
 fn tags(list: &Value) -> Result<Vec<String>> {
     let object = list.as_object().context("no object")?;
     ensure!(object.keys().all(|key| key == "name" || key == "tags"), "unknown members: {list}");
-    ensure!(object.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty()), "no name: {list}");
+    ensure!(
+        object.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty()),
+        "no name: {list}"
+    );
     Ok(crate::payload::strings(list, "tags").into_iter().map(str::to_owned).collect())
 }
 
@@ -125,7 +130,8 @@ pub(crate) fn mirror(bench: &Bench) -> Result<String> {
     authority.write(&ca)?;
     let identity = authority.issue(&bench.directory().join("certs"))?;
     let htpasswd = credentials::write_htpasswd(bench.directory())?;
-    let setup = Setup::new(&root).read_only().tls(&identity, authority.client(&["http/1.1"])?).htpasswd(&htpasswd);
+    let setup =
+        Setup::new(&root).read_only().tls(&identity, authority.client(&["http/1.1"])?).htpasswd(&htpasswd);
     let registry = bench.registry(&setup)?;
     let host = registry.endpoint.host();
     let auth = bench.directory().join("config.json");
@@ -149,14 +155,22 @@ pub(crate) fn mirror(bench: &Bench) -> Result<String> {
     }
     by_tag_is_not_asked_here(bench, &configuration, &ca)?;
     let known = registry.endpoint.as_user(credentials::USER, credentials::PASSWORD);
-    client::manifest(&known, "GET", &format!("/v2/openshift/release/manifests/{}", images.first().context("no image")?.1))?
-        .expect(200)?;
+    client::manifest(
+        &known,
+        "GET",
+        &format!("/v2/openshift/release/manifests/{}", images.first().context("no image")?.1),
+    )?
+    .expect(200)?;
     registry.stop()?;
     Ok(format!("{} images of the release, each by its digest on quay.io", images.len()))
 }
 
 /// A mirror of an ImageDigestMirrorSet is for digests: a tag would go to quay.io, which is never contacted.
-fn by_tag_is_not_asked_here(bench: &Bench, configuration: &std::path::Path, ca: &std::path::Path) -> Result<()> {
+fn by_tag_is_not_asked_here(
+    bench: &Bench,
+    configuration: &std::path::Path,
+    ca: &std::path::Path,
+) -> Result<()> {
     let mut pull = Command::new(bench.tools().path(Tool::Skopeo)?);
     pull.arg("--insecure-policy").arg("--registries-conf").arg(configuration).env("SSL_CERT_FILE", ca);
     pull.args(["inspect", "--raw", "docker://quay.io/openshift-release-dev/ocp-release:any"]);

@@ -56,7 +56,10 @@ pub(crate) fn served(bench: &Bench) -> Result<String> {
 fn check_whole(endpoint: &Endpoint, truth: &Path) -> Result<usize> {
     let payload = Payload::read()?;
     let catalog = endpoint.get("/v2/_catalog?n=1000")?.expect(200)?.json()?;
-    ensure!(strings(&catalog, "repositories") == payload.repositories.keys().collect::<Vec<_>>(), "strangers: {catalog}");
+    ensure!(
+        strings(&catalog, "repositories") == payload.repositories.keys().collect::<Vec<_>>(),
+        "strangers: {catalog}"
+    );
     let mut whole = 0;
     for (name, repository) in &payload.repositories {
         let tags = endpoint.get(&format!("/v2/{name}/tags/list"))?.expect(200)?.json()?;
@@ -71,7 +74,9 @@ fn check_whole(endpoint: &Endpoint, truth: &Path) -> Result<usize> {
             ensure!(found.body == payload::blob(truth, digest)?, "{path}: other bytes");
             whole += 1;
         }
-        for digest in repository.blobs.iter().filter(|digest| ![EMPTIED.1, FLIPPED.1].contains(&digest.as_str())) {
+        for digest in
+            repository.blobs.iter().filter(|digest| ![EMPTIED.1, FLIPPED.1].contains(&digest.as_str()))
+        {
             let content = Content { digest: digest.clone(), bytes: payload::blob(truth, digest)? };
             client::check_blob(endpoint, name, &content)?;
             whole += 1;
@@ -86,7 +91,11 @@ fn check_damaged(endpoint: &Endpoint, truth: &Path) -> Result<()> {
     for method in ["GET", "HEAD"] {
         let answer = client::manifest(endpoint, method, &format!("/v2/{repository}/manifests/{tag}"))?;
         ensure!(answer.status >= 400, "{method} of the tag with an empty link: {}", answer.status);
-        ensure!(method == "HEAD" || answer.json()?.pointer("/errors/0/message").is_some(), "no error: {}", answer.text());
+        ensure!(
+            method == "HEAD" || answer.json()?.pointer("/errors/0/message").is_some(),
+            "no error: {}",
+            answer.text()
+        );
     }
     for (repository, digest) in [EMPTIED, FLIPPED] {
         let right = payload::blob(truth, digest)?;
@@ -97,7 +106,10 @@ fn check_damaged(endpoint: &Endpoint, truth: &Path) -> Result<()> {
     }
     let (repository, digest) = EMPTIED;
     let head = endpoint.head(&format!("/v2/{repository}/blobs/{digest}"))?;
-    ensure!(head.status != 200, "HEAD of a blob that is cut to nothing says that it is there: nobody would push it again");
+    ensure!(
+        head.status != 200,
+        "HEAD of a blob that is cut to nothing says that it is there: nobody would push it again"
+    );
     Ok(())
 }
 
@@ -111,12 +123,18 @@ fn never_wrong(endpoint: &Endpoint, path: &str, range: Option<&str>, right: &[u8
     drop(stream.read_to_end(&mut raw));
     match Response::read(raw.as_slice(), "GET", path) {
         Ok(response) if response.status >= 400 => {
-            ensure!(response.json()?.pointer("/errors/0/code").is_some(), "an error without a code: {}", response.text());
+            ensure!(
+                response.json()?.pointer("/errors/0/code").is_some(),
+                "an error without a code: {}",
+                response.text()
+            );
             Ok(())
         }
         // A part that does not hold the damage may be served.
         Ok(response) if response.status == 206 && is_part(&response, right) => Ok(()),
-        Ok(response) => anyhow::bail!("{} with {} bytes as if all was well", response.status, response.body.len()),
+        Ok(response) => {
+            anyhow::bail!("{} with {} bytes as if all was well", response.status, response.body.len())
+        }
         Err(_) => {
             let body = raw.windows(4).position(|window| window == b"\r\n\r\n").map_or(raw.len(), |at| at + 4);
             let body = raw.get(body..).unwrap_or_default();
@@ -147,7 +165,8 @@ fn mend(endpoint: &Endpoint, truth: &Path) -> Result<()> {
     let digest = payload.repositories.get(repository).and_then(|repository| repository.tags.get(tag));
     let manifest = payload::blob(truth, digest.context("the fixture has this tag")?)?;
     client::put_manifest(endpoint, repository, tag, crate::image::MANIFEST, &manifest)?.expect(201)?;
-    let found = client::manifest(endpoint, "GET", &format!("/v2/{repository}/manifests/{tag}"))?.expect(200)?;
+    let found =
+        client::manifest(endpoint, "GET", &format!("/v2/{repository}/manifests/{tag}"))?.expect(200)?;
     ensure!(found.body == manifest, "another manifest under the mended tag");
     Ok(())
 }

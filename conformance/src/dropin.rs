@@ -32,8 +32,14 @@ pub(crate) fn in_its_place(bench: &Bench) -> Result<String> {
         ("REGISTRY_STORAGE_MAINTENANCE_READONLY", "enabled: true"),
         ("REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED", "true"),
     ] {
-        let registry = bench.registry(&Setup::new(&root).configured().env(name, value)).with_context(|| value)?;
-        registry.endpoint.request("POST", "/v2/library/app/blobs/uploads/").send()?.expect(405).with_context(|| value)?;
+        let registry =
+            bench.registry(&Setup::new(&root).configured().env(name, value)).with_context(|| value)?;
+        registry
+            .endpoint
+            .request("POST", "/v2/library/app/blobs/uploads/")
+            .send()?
+            .expect(405)
+            .with_context(|| value)?;
         registry.endpoint.get("/v2/library/app/manifests/latest")?.expect_any(&[200, 404])?;
         registry.stop()?;
     }
@@ -49,8 +55,10 @@ pub(crate) fn in_its_place(bench: &Bench) -> Result<String> {
 fn strangers_are_no_reason_to_fail(bench: &Bench) -> Result<()> {
     let root = bench.directory().join("strangers");
     let setup = Setup::new(&root).configured().env("REGISTRY_DIR", "/x").env("REGISTRY_IMAGE", "y");
-    let setup = setup.env("REGISTRY_UPGRADE", "z").env("REGISTRY_HTTP_BOGUS", "1").env("REGISTRY_LOG_LEVEL", "debug");
-    let registry = bench.registry(&setup.member("bogus", "{\"key\":[1,2]}").member("notifications", "{\"endpoints\":[]}"))?;
+    let setup =
+        setup.env("REGISTRY_UPGRADE", "z").env("REGISTRY_HTTP_BOGUS", "1").env("REGISTRY_LOG_LEVEL", "debug");
+    let registry = bench
+        .registry(&setup.member("bogus", "{\"key\":[1,2]}").member("notifications", "{\"endpoints\":[]}"))?;
     let image = Image::random(&mut Rng::with_seed(110), &[1_000])?;
     client::push_image(&registry.endpoint, "team/app", "v1", &image)?;
     ensure!(registry.log().contains("bogus"), "no warning about an unknown key\n{}", registry.log());
@@ -76,7 +84,8 @@ fn dual_stack(bench: &Bench) -> Result<()> {
     let port = free_address()?.port();
     let configuration = Setup::new(&bench.directory().join("dual"));
     let configuration = configuration.write_configuration(([0, 0, 0, 0], port).into(), bench.directory())?;
-    let running = start(bench, "dual", Command::new(bench.program(bench.against())?).arg("serve").arg(configuration))?;
+    let running =
+        start(bench, "dual", Command::new(bench.program(bench.against())?).arg("serve").arg(configuration))?;
     let six = Endpoint::plain(SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
     let four = Endpoint::plain(SocketAddr::from(([127, 0, 0, 1], port)));
     client::retried(|| four.get("/v2/")?.expect(200)).with_context(|| running.said())?;

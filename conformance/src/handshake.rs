@@ -56,10 +56,18 @@ pub(crate) fn negotiated(bench: &Bench) -> Result<String> {
     ] {
         let session = shake(&registry.endpoint, &only(&authority, version, group, protocols)?)?;
         let connection = &session.conn;
-        ensure!(connection.protocol_version() == Some(version.version), "version {:?}", connection.protocol_version());
+        ensure!(
+            connection.protocol_version() == Some(version.version),
+            "version {:?}",
+            connection.protocol_version()
+        );
         let found = connection.negotiated_key_exchange_group().map(SupportedKxGroup::name);
         ensure!(found == Some(group.name()), "group {found:?}, not {:?}", group.name());
-        ensure!(connection.alpn_protocol().unwrap_or_default() == expected, "protocol {:?}", connection.alpn_protocol());
+        ensure!(
+            connection.alpn_protocol().unwrap_or_default() == expected,
+            "protocol {:?}",
+            connection.alpn_protocol()
+        );
     }
     prefers_hybrid(&registry.endpoint, &authority)?;
     plain_request_is_answered(&registry.endpoint)?;
@@ -82,7 +90,10 @@ fn plain_request_is_answered(endpoint: &Endpoint) -> Result<()> {
     let began = Instant::now();
     let answer = plain.get("/v2/");
     ensure!(began.elapsed() < Duration::from_secs(5), "a plain request hung for {:?}", began.elapsed());
-    ensure!(answer.is_ok_and(|answer| answer.status == 400), "a plain request on the TLS port was not answered 400");
+    ensure!(
+        answer.is_ok_and(|answer| answer.status == 400),
+        "a plain request on the TLS port was not answered 400"
+    );
     Ok(())
 }
 
@@ -98,7 +109,9 @@ pub(crate) fn keys(bench: &Bench) -> Result<String> {
         let directory = bench.directory().join(name);
         let identity = issue_by_openssl(bench, &directory, arguments).with_context(|| name)?;
         let client = trusting(&identity)?;
-        let registry = bench.registry(&Setup::new(&directory.join("root")).tls(&identity, client)).with_context(|| name)?;
+        let registry = bench
+            .registry(&Setup::new(&directory.join("root")).tls(&identity, client))
+            .with_context(|| name)?;
         registry.endpoint.get("/v2/")?.expect(200)?;
         registry.stop()?;
     }
@@ -111,9 +124,20 @@ fn issue_by_openssl(bench: &Bench, directory: &Path, arguments: &[&str]) -> Resu
     let identity = Identity { certificate: directory.join("tls.crt"), key: directory.join("tls.key") };
     let openssl = bench.tools().path(Tool::Openssl)?;
     let (verb, options) = arguments.split_first().context("a command has a verb")?;
-    bench.run("key", Command::new(&openssl).arg(verb).arg("-out").arg(&identity.key).args(options))?.success()?;
+    bench
+        .run("key", Command::new(&openssl).arg(verb).arg("-out").arg(&identity.key).args(options))?
+        .success()?;
     let mut request = Command::new(&openssl);
-    request.args(["req", "-x509", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+    request.args([
+        "req",
+        "-x509",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+    ]);
     request.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     request.arg("-key").arg(&identity.key).arg("-out").arg(&identity.certificate);
     bench.run("certificate", &mut request)?.success()?;
@@ -201,7 +225,8 @@ fn only(
     protocols: &[&str],
 ) -> Result<Arc<ClientConfig>> {
     let provider = rustls::crypto::CryptoProvider { kx_groups: vec![group], ..provider::default_provider() };
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[version])?;
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[version])?;
     let mut config = builder.with_root_certificates(authority.roots()?).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))

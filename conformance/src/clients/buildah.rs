@@ -20,7 +20,10 @@ pub(super) fn run(way: &Way, image: &Image) -> Result<()> {
     let container = container.trim();
     way.run("copy", buildah(way, "copy")?.args([container, "source/index.json", "/index.json"]))?;
     way.run("commit", buildah(way, "commit")?.args([container, &format!("{source}:built")]))?;
-    way.run("push", remote(way, "push")?.args([&format!("{source}:built"), &format!("docker://{source}:built")]))?;
+    way.run(
+        "push",
+        remote(way, "push")?.args([&format!("{source}:built"), &format!("docker://{source}:built")]),
+    )?;
     let digest = pushed(way, REPOSITORY, "built")?;
     way.run("pull-by-digest", remote(way, "pull")?.arg(format!("{source}@{digest}")))?;
     let by_digest = format!("{source}@{digest}");

@@ -34,7 +34,8 @@ pub(super) fn run(way: &Way, image: &Image) -> Result<()> {
     let by_digest = [format!("{source}@{digest}"), format!("{target}:v2")];
     way.run("copy", both_sides(way, oras_alone(way)?.args(["cp", "--recursive"])).args(by_digest))?;
     way.check(COPY, "v2", image)?;
-    let referrers = way.run("discover-copy", oras(way, "discover", "")?.args(["--format=json", &format!("{target}:v2")]))?;
+    let referrers = way
+        .run("discover-copy", oras(way, "discover", "")?.args(["--format=json", &format!("{target}:v2")]))?;
     ensure!(referrers.contains("application/vnd.example.sbom"), "referrers of the copy: {referrers}");
     way.run("delete", oras2(way, ["manifest", "delete"])?.args(["--force", &tagged]))?;
     way.check_gone(REPOSITORY, "v1")

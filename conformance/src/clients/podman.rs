@@ -41,7 +41,10 @@ pub(super) fn run(way: &Way, image: &Image) -> Result<()> {
 /// As `podman login` does it, a wrong password first.
 fn sign_in(way: &Way) -> Result<()> {
     let wrong = login(way, "wrong")?;
-    ensure!(!way.try_run("login-wrong", &mut login(way, "wrong")?)?.status.success(), "a wrong password: {wrong:?}");
+    ensure!(
+        !way.try_run("login-wrong", &mut login(way, "wrong")?)?.status.success(),
+        "a wrong password: {wrong:?}"
+    );
     way.run("login", &mut login(way, credentials::PASSWORD)?)?;
     Ok(())
 }

@@ -45,7 +45,9 @@ fn configure(way: &Way) -> Result<()> {
     set.args(["registry", "set", "--skip-check", &host]);
     match &way.ca {
         None => set.arg("--tls=disabled"),
-        Some(directory) => set.arg(format!("--cacert={}", std::fs::read_to_string(directory.join("ca.crt"))?)),
+        Some(directory) => {
+            set.arg(format!("--cacert={}", std::fs::read_to_string(directory.join("ca.crt"))?))
+        }
     };
     way.run("configure", &mut set)?;
     Ok(())

@@ -29,7 +29,8 @@ pub(super) fn come(endpoint: &Endpoint) -> Result<String> {
     let mut crowd = Vec::with_capacity(CROWD);
     let began = Instant::now();
     for number in 0..CROWD {
-        let socket = TcpStream::connect_timeout(&endpoint.address, PATIENCE).with_context(|| format!("connection {number}"))?;
+        let socket = TcpStream::connect_timeout(&endpoint.address, PATIENCE)
+            .with_context(|| format!("connection {number}"))?;
         crowd.push(socket);
     }
     let filled = began.elapsed();
@@ -37,7 +38,9 @@ pub(super) fn come(endpoint: &Endpoint) -> Result<String> {
     drop(crowd);
     answered(endpoint).context("after the crowd left")?;
     let door = dribble(endpoint)?;
-    Ok(format!("{CROWD} connections in {filled:.1?}, an answer among them in {waited:.1?}, dribblers out in {door:.0?}"))
+    Ok(format!(
+        "{CROWD} connections in {filled:.1?}, an answer among them in {waited:.1?}, dribblers out in {door:.0?}"
+    ))
 }
 
 /// How long a stranger waits for an answer.
@@ -77,7 +80,11 @@ fn dribble(endpoint: &Endpoint) -> Result<Duration> {
 fn raise_limit() -> Result<()> {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     let wanted = CROWD as u64 + 1_000;
-    ensure!(limit.maximum.is_none_or(|maximum| maximum >= wanted), "this machine allows {:?} open files", limit.maximum);
+    ensure!(
+        limit.maximum.is_none_or(|maximum| maximum >= wanted),
+        "this machine allows {:?} open files",
+        limit.maximum
+    );
     limit.current = Some(limit.current.unwrap_or(wanted).max(wanted));
     rustix::process::setrlimit(Resource::Nofile, limit).context("raising the limit of open files")
 }

@@ -61,15 +61,23 @@ fn refused(endpoint: &Endpoint, request: &str) -> Result<()> {
 const SMUGGLED: &str = "GET /v2/smuggled/tags/list HTTP/1.1\r\nHost: x\r\n\r\n";
 
 fn two_lengths(endpoint: &Endpoint) -> Result<()> {
-    for lengths in ["Content-Length: 0\r\nContent-Length: 50", "Content-Length: 0, 50", "Content-Length: +5", "Content-Length: 0x5"] {
-        refused(endpoint, &format!("POST /v2/ HTTP/1.1\r\nHost: x\r\n{lengths}\r\n\r\n{SMUGGLED}")).context(lengths)?;
+    for lengths in [
+        "Content-Length: 0\r\nContent-Length: 50",
+        "Content-Length: 0, 50",
+        "Content-Length: +5",
+        "Content-Length: 0x5",
+    ] {
+        refused(endpoint, &format!("POST /v2/ HTTP/1.1\r\nHost: x\r\n{lengths}\r\n\r\n{SMUGGLED}"))
+            .context(lengths)?;
     }
     Ok(())
 }
 
 /// The standard lets a server take the chunks, if it closes the connection then.
 fn length_and_chunks(endpoint: &Endpoint) -> Result<()> {
-    for order in ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"] {
+    for order in
+        ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"]
+    {
         let request = format!("GET /v2/ HTTP/1.1\r\nHost: x\r\n{order}\r\n\r\n0\r\n\r\n{SMUGGLED}");
         let found = statuses(&exchange(endpoint, request.as_bytes())?);
         ensure!(found.len() <= 1, "{order}: what was smuggled was answered: {found:?}");
@@ -79,7 +87,8 @@ fn length_and_chunks(endpoint: &Endpoint) -> Result<()> {
 
 fn not_codings(endpoint: &Endpoint) -> Result<()> {
     for coding in ["chunked, identity", "xchunked", "identity", "gzip"] {
-        let head = format!("POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\n");
+        let head =
+            format!("POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\n");
         refused(endpoint, &format!("{head}0\r\n\r\n{SMUGGLED}")).with_context(|| coding)?;
     }
     Ok(())
@@ -87,12 +96,21 @@ fn not_codings(endpoint: &Endpoint) -> Result<()> {
 
 fn not_chunks(endpoint: &Endpoint) -> Result<()> {
     let digest = Content::new(b"hello".to_vec()).digest;
-    for body in ["zz\r\nhello\r\n0\r\n\r\n", "5\nhello\n0\n\n", "ffffffffffffffffff\r\nhello", "-5\r\nhello\r\n0\r\n\r\n", "5\r\nhelloworld\r\n0\r\n\r\n"] {
+    for body in [
+        "zz\r\nhello\r\n0\r\n\r\n",
+        "5\nhello\n0\n\n",
+        "ffffffffffffffffff\r\nhello",
+        "-5\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhelloworld\r\n0\r\n\r\n",
+    ] {
         let upload = client::with_digest(&client::start_upload(endpoint, "hostile/app")?, &digest);
         let head = format!("PUT {upload} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
         let found = statuses(&exchange(endpoint, format!("{head}{body}").as_bytes())?);
         ensure!(found.iter().all(|status| (400..=501).contains(status)), "{body:?} was answered {found:?}");
-        endpoint.get(&format!("/v2/hostile/app/blobs/{digest}"))?.expect(404).with_context(|| format!("{body:?}"))?;
+        endpoint
+            .get(&format!("/v2/hostile/app/blobs/{digest}"))?
+            .expect(404)
+            .with_context(|| format!("{body:?}"))?;
     }
     Ok(())
 }
@@ -142,7 +160,11 @@ fn endless_ranges(endpoint: &Endpoint) -> Result<()> {
     ] {
         let answer = endpoint.request("GET", &path).header("Range", &range).send()?;
         let shown = range.get(..40.min(range.len())).unwrap_or_default();
-        ensure!(matches!(answer.status, 200 | 206 | 400 | 416 | 431), "{shown} was answered {}", answer.status);
+        ensure!(
+            matches!(answer.status, 200 | 206 | 400 | 416 | 431),
+            "{shown} was answered {}",
+            answer.status
+        );
         // One small request must not become gigabytes.
         ensure!(answer.body.len() < 64 << 20, "{shown} was answered with {} bytes", answer.body.len());
     }
@@ -150,8 +172,11 @@ fn endless_ranges(endpoint: &Endpoint) -> Result<()> {
 }
 
 fn absurd_length(endpoint: &Endpoint) -> Result<()> {
-    for (method, path) in [("PUT", "/v2/hostile/app/manifests/v9"), ("POST", "/v2/_larder/sync/jobs"), ("GET", "/v2/")] {
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551615\r\n\r\n");
+    for (method, path) in
+        [("PUT", "/v2/hostile/app/manifests/v9"), ("POST", "/v2/_larder/sync/jobs"), ("GET", "/v2/")]
+    {
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551615\r\n\r\n");
         let found = statuses(&exchange(endpoint, head.as_bytes())?);
         let fine = |status: &u16| (400..500).contains(status) || (method == "GET" && *status == 200);
         ensure!(found.iter().all(fine), "{method} {path} was answered {found:?}");
@@ -160,7 +185,9 @@ fn absurd_length(endpoint: &Endpoint) -> Result<()> {
 }
 
 fn endless_credentials(endpoint: &Endpoint) -> Result<()> {
-    for credential in ["Basic", "Basic ====", "Bearer", "Bearer a.b.c", "Digest x", "\u{e4}", "Basic /////w=="] {
+    for credential in
+        ["Basic", "Basic ====", "Bearer", "Bearer a.b.c", "Digest x", "\u{e4}", "Basic /////w=="]
+    {
         let answer = endpoint.with_authorization(credential).get("/v2/")?;
         ensure!(matches!(answer.status, 200 | 400 | 401), "{credential:?} was answered {}", answer.status);
     }

@@ -36,7 +36,8 @@ fn reads(endpoint: &Endpoint) -> Result<()> {
     for path in PATHS {
         for method in ["GET", "HEAD"] {
             let answer = endpoint.request(method, path).send()?;
-            let answer = answer.expect_any(&[301, 307, 308, 400, 404]).with_context(|| format!("{method} {path}"))?;
+            let answer =
+                answer.expect_any(&[301, 307, 308, 400, 404]).with_context(|| format!("{method} {path}"))?;
             ensure!(!super::holds(&answer.body, "root:x:0"), "{path} got out");
         }
     }
@@ -46,7 +47,11 @@ fn reads(endpoint: &Endpoint) -> Result<()> {
 fn writes(endpoint: &Endpoint) -> Result<()> {
     for path in PATHS {
         for method in ["PUT", "POST", "PATCH", "DELETE"] {
-            let answer = endpoint.request(method, path).header("Content-Type", "application/json").body(b"{}").send()?;
+            let answer = endpoint
+                .request(method, path)
+                .header("Content-Type", "application/json")
+                .body(b"{}")
+                .send()?;
             ensure!((300..500).contains(&answer.status), "{method} {path} was answered {}", answer.status);
         }
     }

@@ -41,7 +41,9 @@ fn head_as_get(endpoint: &Endpoint) -> Result<()> {
         let answer = endpoint.request(method, &path).send()?.expect(200)?;
         let answer = answer.expect_header("Content-Length", "200000")?;
         let answer = answer.expect_header("Content-Type", "application/octet-stream")?;
-        let answer = answer.expect_header("Docker-Content-Digest", &blob.digest)?.expect_header("Accept-Ranges", "bytes")?;
+        let answer = answer
+            .expect_header("Docker-Content-Digest", &blob.digest)?
+            .expect_header("Accept-Ranges", "bytes")?;
         let answer = answer.expect_header("ETag", &format!("\"{}\"", blob.digest))?;
         ensure!(answer.all("Content-Length").count() == 1, "Content-Length twice");
         ensure!(answer.header("Content-Encoding").is_none(), "Content-Encoding on a blob");
@@ -51,7 +53,12 @@ fn head_as_get(endpoint: &Endpoint) -> Result<()> {
 
 fn conditional(endpoint: &Endpoint) -> Result<()> {
     let (blob, path) = pushed(endpoint, 21)?;
-    for tag in [format!("\"{}\"", blob.digest), format!("W/\"{}\"", blob.digest), format!("\"x\", \"{}\"", blob.digest), "*".into()] {
+    for tag in [
+        format!("\"{}\"", blob.digest),
+        format!("W/\"{}\"", blob.digest),
+        format!("\"x\", \"{}\"", blob.digest),
+        "*".into(),
+    ] {
         for method in ["GET", "HEAD"] {
             let answer = endpoint.request(method, &path).header("If-None-Match", &tag).send()?.expect(304)?;
             ensure!(answer.header("ETag").is_some(), "a 304 without ETag");
@@ -72,8 +79,19 @@ fn not_ranges(endpoint: &Endpoint) -> Result<()> {
 
 fn beyond_the_end(endpoint: &Endpoint) -> Result<()> {
     let (_, path) = pushed(endpoint, 23)?;
-    for range in ["bytes=200000-", "bytes=500-0", "bytes=-0", "bytes=99999999999999999999-", "bytes=200000-200001,300000-"] {
-        let answer = endpoint.request("GET", &path).header("Range", range).send()?.expect(416).with_context(|| range)?;
+    for range in [
+        "bytes=200000-",
+        "bytes=500-0",
+        "bytes=-0",
+        "bytes=99999999999999999999-",
+        "bytes=200000-200001,300000-",
+    ] {
+        let answer = endpoint
+            .request("GET", &path)
+            .header("Range", range)
+            .send()?
+            .expect(416)
+            .with_context(|| range)?;
         let answer = answer.expect_header("Content-Range", "bytes */200000")?;
         ensure!(answer.body.len() < 10_000, "a 416 with {} bytes", answer.body.len());
     }
@@ -95,12 +113,19 @@ fn many_ranges(endpoint: &Endpoint) -> Result<()> {
     for count in [2, 17, RANGES] {
         let ranges: Vec<_> = (0..count).map(|number| (number * 190, number * 190 + number % 190)).collect();
         let text: Vec<_> = ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
-        let answer = endpoint.request("GET", &path).header("Range", &format!("bytes={}", text.join(","))).send()?;
+        let answer =
+            endpoint.request("GET", &path).header("Range", &format!("bytes={}", text.join(","))).send()?;
         let parts = parts(&answer.expect(206)?)?;
         ensure!(parts.len() == count, "{} parts for {count} ranges", parts.len());
         for ((head, body), (first, last)) in parts.iter().zip(&ranges) {
-            ensure!(head.contains(&format!("bytes {first}-{last}/200000")), "part {head:?} for {first}-{last}");
-            ensure!(Some(body.as_slice()) == blob.bytes.get(*first..=*last), "other bytes for {first}-{last}");
+            ensure!(
+                head.contains(&format!("bytes {first}-{last}/200000")),
+                "part {head:?} for {first}-{last}"
+            );
+            ensure!(
+                Some(body.as_slice()) == blob.bytes.get(*first..=*last),
+                "other bytes for {first}-{last}"
+            );
         }
     }
     Ok(())
@@ -109,7 +134,9 @@ fn many_ranges(endpoint: &Endpoint) -> Result<()> {
 /// The parts of a multipart body: heads and bodies.
 fn parts(answer: &Response) -> Result<Vec<(String, Vec<u8>)>> {
     let kind = answer.header("Content-Type").unwrap_or_default();
-    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").with_context(|| format!("Content-Type {kind}"))?;
+    let boundary = kind
+        .strip_prefix("multipart/byteranges; boundary=")
+        .with_context(|| format!("Content-Type {kind}"))?;
     ensure!(answer.header("Content-Range").is_none(), "a multipart answer with a Content-Range of its own");
     let delimiter = format!("--{}", boundary.trim_matches('"'));
     let mut parts = Vec::new();
@@ -140,7 +167,11 @@ fn belongs_to_repository(endpoint: &Endpoint) -> Result<()> {
 
 fn no_encoding(endpoint: &Endpoint) -> Result<()> {
     let (blob, path) = pushed(endpoint, 27)?;
-    let answer = endpoint.request("GET", &path).header("Accept-Encoding", "gzip, zstd, br, deflate").send()?.expect(200)?;
+    let answer = endpoint
+        .request("GET", &path)
+        .header("Accept-Encoding", "gzip, zstd, br, deflate")
+        .send()?
+        .expect(200)?;
     ensure!(answer.header("Content-Encoding").is_none() && answer.body == blob.bytes, "the blob was encoded");
     Ok(())
 }

@@ -79,7 +79,11 @@ fn pages(endpoint: &Endpoint, path: &str, key: &str, size: usize) -> Result<Vec<
 fn not_pages(endpoint: &Endpoint) -> Result<()> {
     let path = format!("/v2/{REPOSITORY}/tags/list");
     let none = endpoint.get(&format!("{path}?n=0"))?.expect(200)?;
-    ensure!(strings(&none.json()?, "tags").is_empty() && none.header("Link").is_none(), "n=0: {}", none.text());
+    ensure!(
+        strings(&none.json()?, "tags").is_empty() && none.header("Link").is_none(),
+        "n=0: {}",
+        none.text()
+    );
     for number in ["-1", "x", "99999999999999999999"] {
         let answer = endpoint.get(&format!("{path}?n={number}"))?;
         ensure!(matches!(answer.status, 200 | 400), "n={number} was answered {}", answer.status);

@@ -47,8 +47,17 @@ fn path(reference: &str) -> String {
 
 fn whatever_the_accept(endpoint: &Endpoint) -> Result<()> {
     let image = pushed(endpoint, 40, "accept")?;
-    for accept in [None, Some("*/*"), Some("text/plain"), Some(INDEX), Some("application/json;q=0.1, image/png"), Some(",;,")] {
-        for (method, reference) in [("GET", "accept"), ("HEAD", "accept"), ("GET", image.manifest.digest.as_str())] {
+    for accept in [
+        None,
+        Some("*/*"),
+        Some("text/plain"),
+        Some(INDEX),
+        Some("application/json;q=0.1, image/png"),
+        Some(",;,"),
+    ] {
+        for (method, reference) in
+            [("GET", "accept"), ("HEAD", "accept"), ("GET", image.manifest.digest.as_str())]
+        {
             let request = endpoint.request(method, &path(reference));
             let request = accept.iter().fold(request, |request, accept| request.header("Accept", accept));
             let answer = request.send()?.expect(200)?.expect_header("Content-Type", MANIFEST)?;
@@ -101,13 +110,22 @@ fn not_manifests(endpoint: &Endpoint) -> Result<()> {
         (MANIFEST, "null".into()),
         (MANIFEST, "{}".into()),
         (MANIFEST, deep("[", "]")),
-        (MANIFEST, format!("{{\"schemaVersion\":2,\"config\":{}}}", deep("{\"a\":", "}").replace(":}", ":1}"))),
+        (
+            MANIFEST,
+            format!("{{\"schemaVersion\":2,\"config\":{}}}", deep("{\"a\":", "}").replace(":}", ":1}")),
+        ),
         (MANIFEST, r#"{"schemaVersion":2,"config":5,"layers":{}}"#.into()),
-        (MANIFEST, r#"{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"sha256:..","size":2},"layers":[]}"#.into()),
+        (
+            MANIFEST,
+            r#"{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"sha256:..","size":2},"layers":[]}"#
+                .into(),
+        ),
         (INDEX, of_other_type.clone()),
     ] {
         let answer = put_manifest(endpoint, REPOSITORY, "broken", media_type, text.as_bytes())?;
-        answer.expect_code(400, "MANIFEST_INVALID").with_context(|| text.chars().take(60).collect::<String>())?;
+        answer
+            .expect_code(400, "MANIFEST_INVALID")
+            .with_context(|| text.chars().take(60).collect::<String>())?;
     }
     client::manifest(endpoint, "GET", &path("broken"))?.expect(404)?;
     Ok(())
@@ -126,7 +144,11 @@ fn not_references(endpoint: &Endpoint) -> Result<()> {
     let image = pushed(endpoint, 45, "right")?;
     for reference in [".dot", "-dash", &"x".repeat(129), "a%20b", "a%00b"] {
         for method in ["GET", "HEAD"] {
-            endpoint.request(method, &path(reference)).send()?.expect(404).with_context(|| reference.to_owned())?;
+            endpoint
+                .request(method, &path(reference))
+                .send()?
+                .expect(404)
+                .with_context(|| reference.to_owned())?;
         }
         let put = put_manifest(endpoint, REPOSITORY, reference, MANIFEST, &image.manifest.bytes)?;
         put.expect_any(&[400, 404]).with_context(|| reference.to_owned())?;
@@ -142,7 +164,8 @@ fn tags_by_query(endpoint: &Endpoint) -> Result<()> {
     let tags: Vec<_> = (0..12).map(|number| format!("by-query-{number}")).collect();
     let query = tags.iter().map(|tag| format!("tag={tag}")).collect::<Vec<_>>().join("&");
     let reference = format!("{}?{query}", image.manifest.digest);
-    let answer = put_manifest(endpoint, REPOSITORY, &reference, MANIFEST, &image.manifest.bytes)?.expect(201)?;
+    let answer =
+        put_manifest(endpoint, REPOSITORY, &reference, MANIFEST, &image.manifest.bytes)?.expect(201)?;
     let accepted: Vec<_> = answer.all("OCI-Tag").flat_map(|line| line.split(',')).map(str::trim).collect();
     for tag in &tags {
         ensure!(accepted.contains(&tag.as_str()), "OCI-Tag does not name {tag}: {accepted:?}");
@@ -164,7 +187,10 @@ fn deleted(endpoint: &Endpoint) -> Result<()> {
         endpoint.delete(&path(reference))?.expect_code(404, "MANIFEST_UNKNOWN")?;
     }
     let tags = endpoint.get(&format!("/v2/{REPOSITORY}/tags/list"))?.expect(200)?.json()?;
-    ensure!(!crate::payload::strings(&tags, "tags").contains(&"two"), "a tag of a deleted manifest is listed: {tags}");
+    ensure!(
+        !crate::payload::strings(&tags, "tags").contains(&"two"),
+        "a tag of a deleted manifest is listed: {tags}"
+    );
     Ok(())
 }
 
@@ -199,11 +225,15 @@ fn referrers_of_nothing(endpoint: &Endpoint) -> Result<()> {
 fn referrers_of_fallback_tag(endpoint: &Endpoint) -> Result<()> {
     let (subject, referrer) = (pushed(endpoint, 48, "subject")?, pushed(endpoint, 49, "referrer")?);
     let mut entry = referrer.manifest.descriptor(MANIFEST);
-    entry.as_object_mut().context("an object")?.insert("artifactType".into(), "application/vnd.example".into());
+    entry
+        .as_object_mut()
+        .context("an object")?
+        .insert("artifactType".into(), "application/vnd.example".into());
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] }).to_string();
     let tag = subject.manifest.digest.replace(':', "-");
     put_manifest(endpoint, REPOSITORY, &tag, INDEX, index.as_bytes())?.expect(201)?;
-    let answer = endpoint.get(&format!("/v2/{REPOSITORY}/referrers/{}", subject.manifest.digest))?.expect(200)?;
+    let answer =
+        endpoint.get(&format!("/v2/{REPOSITORY}/referrers/{}", subject.manifest.digest))?.expect(200)?;
     ensure!(answer.text().contains(&referrer.manifest.digest), "not among the referrers: {}", answer.text());
     Ok(())
 }

@@ -22,7 +22,8 @@ pub(super) const CHECKS: &[Check] = &[
 /// podman repeats a request whose error it does not know, for seven seconds, and shows the text of 405 and 403 only.
 fn writes(endpoint: &Endpoint) -> Result<()> {
     let digest = Content::new(b"x".to_vec()).digest;
-    let manifest = client::manifest(endpoint, "GET", &format!("/v2/{REPOSITORY}/manifests/latest"))?.expect(200)?;
+    let manifest =
+        client::manifest(endpoint, "GET", &format!("/v2/{REPOSITORY}/manifests/latest"))?.expect(200)?;
     let stored = manifest.header("Docker-Content-Digest").context("no digest")?.to_owned();
     for (method, path) in [
         ("POST", format!("/v2/{REPOSITORY}/blobs/uploads/")),
@@ -35,7 +36,10 @@ fn writes(endpoint: &Endpoint) -> Result<()> {
         let request = endpoint.request(method, &path).header("Content-Type", MANIFEST);
         let answer = request.send()?.expect_any(&[403, 405]).with_context(|| format!("{method} {path}"))?;
         let code = answer.json()?.pointer("/errors/0/code").cloned();
-        ensure!(code == Some("UNSUPPORTED".into()) || code == Some("DENIED".into()), "{method} {path}: code {code:?}");
+        ensure!(
+            code == Some("UNSUPPORTED".into()) || code == Some("DENIED".into()),
+            "{method} {path}: code {code:?}"
+        );
     }
     endpoint.get(&format!("/v2/{REPOSITORY}/manifests/{stored}"))?.expect(200)?;
     Ok(())

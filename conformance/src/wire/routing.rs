@@ -38,13 +38,18 @@ fn roots(endpoint: &Endpoint) -> Result<()> {
     ensure!(base.json()?.is_object(), "{}", base.text());
     endpoint.head("/v2/")?.expect(200)?;
     let bare = endpoint.get("/v2")?;
-    ensure!(bare.status == 200 || bare.location().is_ok_and(|to| to == "/v2/"), "/v2 was answered {}", bare.status);
+    ensure!(
+        bare.status == 200 || bare.location().is_ok_and(|to| to == "/v2/"),
+        "/v2 was answered {}",
+        bare.status
+    );
     endpoint.get("/")?.expect(200)?;
     Ok(())
 }
 
 fn every_answer_names_the_api(endpoint: &Endpoint) -> Result<()> {
-    for path in ["/v2/", "/v2/a/tags/list", "/v2/a/manifests/b", "/v2/_catalog", "/v2/a/blobs/x", "/v2/bogus"] {
+    for path in ["/v2/", "/v2/a/tags/list", "/v2/a/manifests/b", "/v2/_catalog", "/v2/a/blobs/x", "/v2/bogus"]
+    {
         let answer = endpoint.get(path)?;
         answer.expect_header("Docker-Distribution-Api-Version", "registry/2.0")?;
     }
@@ -53,7 +58,9 @@ fn every_answer_names_the_api(endpoint: &Endpoint) -> Result<()> {
 
 fn own_words(endpoint: &Endpoint) -> Result<()> {
     let image = Image::random(&mut Rng::with_seed(80), &[100])?;
-    for name in ["blobs", "a/blobs/uploads", "manifests/tags/list", "a/blobs/uploads/manifests", "referrers", "v2/v2"] {
+    for name in
+        ["blobs", "a/blobs/uploads", "manifests/tags/list", "a/blobs/uploads/manifests", "referrers", "v2/v2"]
+    {
         client::push_image(endpoint, name, "list", &image).with_context(|| name)?;
         client::check_image(endpoint, name, "list", &image).with_context(|| name)?;
         endpoint.get(&format!("/v2/{name}/tags/list"))?.expect(200)?;
@@ -74,8 +81,13 @@ fn names_at_the_limit(endpoint: &Endpoint) -> Result<()> {
 
 fn not_names(endpoint: &Endpoint) -> Result<()> {
     let long = "x".repeat(300);
-    for name in ["UPPER", "a/B", "-a", "a-", "a//b", "a/_layers", "a/.b", "a..b", "a___b", "%61%2fb", long.as_str()] {
-        endpoint.get(&format!("/v2/{name}/tags/list"))?.expect_any(&[400, 404]).with_context(|| name.to_owned())?;
+    for name in
+        ["UPPER", "a/B", "-a", "a-", "a//b", "a/_layers", "a/.b", "a..b", "a___b", "%61%2fb", long.as_str()]
+    {
+        endpoint
+            .get(&format!("/v2/{name}/tags/list"))?
+            .expect_any(&[400, 404])
+            .with_context(|| name.to_owned())?;
         let post = endpoint.request("POST", &format!("/v2/{name}/blobs/uploads/")).send()?;
         post.expect_any(&[400, 404]).with_context(|| name.to_owned())?;
     }
@@ -84,16 +96,26 @@ fn not_names(endpoint: &Endpoint) -> Result<()> {
 }
 
 fn not_methods(endpoint: &Endpoint) -> Result<()> {
-    for (method, path) in [("POST", "/v2/a/manifests/b"), ("PATCH", "/v2/a/tags/list"), ("PUT", "/v2/_catalog"), ("BREW", "/v2/")] {
+    for (method, path) in [
+        ("POST", "/v2/a/manifests/b"),
+        ("PATCH", "/v2/a/tags/list"),
+        ("PUT", "/v2/_catalog"),
+        ("BREW", "/v2/"),
+    ] {
         let answer = endpoint.request(method, path).send()?;
         let answer = answer.expect_any(&[405, 501]).with_context(|| format!("{method} {path}"))?;
-        ensure!(answer.status == 501 || answer.header("Allow").is_some(), "{method} {path}: 405 without Allow");
+        ensure!(
+            answer.status == 501 || answer.header("Allow").is_some(),
+            "{method} {path}: 405 without Allow"
+        );
     }
     Ok(())
 }
 
 fn not_paths(endpoint: &Endpoint) -> Result<()> {
-    for path in ["/bogus", "/v1/search?q=x", "/v2/a", "/v2/a/bogus/b", "/v2/a/blobs/", "/v2/a/manifests/", "/v3/"] {
+    for path in
+        ["/bogus", "/v1/search?q=x", "/v2/a", "/v2/a/bogus/b", "/v2/a/blobs/", "/v2/a/manifests/", "/v3/"]
+    {
         endpoint.get(path)?.expect(404).with_context(|| path)?;
     }
     Ok(())

@@ -56,7 +56,11 @@ fn begins_as_docker_parses(endpoint: &Endpoint) -> Result<()> {
     let upload = begun.location()?;
     let path = upload.split('?').next().unwrap_or_default();
     ensure!(path == format!("/v2/{REPOSITORY}/blobs/uploads/{id}"), "location {upload}");
-    endpoint.get(&upload)?.expect(204)?.expect_header("Range", "0-0")?.expect_header("Docker-Upload-UUID", &id)?;
+    endpoint
+        .get(&upload)?
+        .expect(204)?
+        .expect_header("Range", "0-0")?
+        .expect_header("Docker-Upload-UUID", &id)?;
     Ok(())
 }
 
@@ -64,7 +68,10 @@ fn either_content_range(endpoint: &Endpoint) -> Result<()> {
     let blob = blob(1);
     let upload = start_upload(endpoint, REPOSITORY)?;
     let (first, second) = blob.bytes.split_at(4_000);
-    let upload = patch(endpoint, &upload, "0-3999", first)?.expect(202)?.expect_header("Range", "0-3999")?.location()?;
+    let upload = patch(endpoint, &upload, "0-3999", first)?
+        .expect(202)?
+        .expect_header("Range", "0-3999")?
+        .location()?;
     let upload = patch(endpoint, &upload, "bytes 4000-9999/*", second)?.expect(202)?.location()?;
     client::finish_upload(endpoint, &upload, &blob.digest)?;
     client::check_blob(endpoint, REPOSITORY, &blob)
@@ -107,7 +114,8 @@ fn closing_put_carries_last_chunk(endpoint: &Endpoint) -> Result<()> {
 
 fn foreign_parameters(endpoint: &Endpoint) -> Result<()> {
     let blob = blob(5);
-    let begun = endpoint.request("POST", &format!("/v2/{REPOSITORY}/blobs/uploads/?ns=quay.io&x=%00")).send()?;
+    let begun =
+        endpoint.request("POST", &format!("/v2/{REPOSITORY}/blobs/uploads/?ns=quay.io&x=%00")).send()?;
     let upload = begun.expect(202)?.location()?;
     let upload = format!("{upload}{}ns=quay.io&y=abc", if upload.contains('?') { '&' } else { '?' });
     endpoint.request("PATCH", &upload).body(&blob.bytes).send()?.expect(202)?;
@@ -136,10 +144,13 @@ fn malformed_digests(endpoint: &Endpoint) -> Result<()> {
     let upload = start_upload(endpoint, REPOSITORY)?;
     let short = format!("sha256:{}", "a".repeat(63));
     let upper = format!("sha256:{}", "A".repeat(64));
-    for digest in ["", "sha256", "sha256:", "md5:d41d8cd98f00b204e9800998ecf8427e", &short, &upper, "sha256:../../x"] {
+    for digest in
+        ["", "sha256", "sha256:", "md5:d41d8cd98f00b204e9800998ecf8427e", &short, &upper, "sha256:../../x"]
+    {
         let put = endpoint.request("PUT", &with_digest(&upload, digest)).body(b"x").send()?;
         put.expect_code(400, "DIGEST_INVALID").with_context(|| digest.to_owned())?;
-        let post = endpoint.request("POST", &with_digest(&format!("/v2/{REPOSITORY}/blobs/uploads/"), digest));
+        let post =
+            endpoint.request("POST", &with_digest(&format!("/v2/{REPOSITORY}/blobs/uploads/"), digest));
         post.body(b"x").send()?.expect_code(400, "DIGEST_INVALID").with_context(|| digest.to_owned())?;
     }
     Ok(())
@@ -196,7 +207,11 @@ fn two_chunks_at_once(endpoint: &Endpoint) -> Result<()> {
     slow.write_all(first)?;
     std::thread::sleep(Duration::from_millis(200));
     let other = endpoint.request("PATCH", &upload).body(b"other").send()?;
-    ensure!((400..500).contains(&other.status), "the second of two chunks at once was answered {}", other.status);
+    ensure!(
+        (400..500).contains(&other.status),
+        "the second of two chunks at once was answered {}",
+        other.status
+    );
     slow.write_all(second)?;
     Response::read(slow, "PATCH", &upload)?.expect(202)?;
     client::finish_upload(endpoint, &upload, &blob.digest)?;
@@ -254,7 +269,10 @@ fn early_error(endpoint: &Endpoint) -> Result<()> {
 fn expect_continue(endpoint: &Endpoint) -> Result<()> {
     let upload = start_upload(endpoint, REPOSITORY)?;
     let mut stream = endpoint.connect()?;
-    write!(stream, "PATCH {upload} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")?;
+    write!(
+        stream,
+        "PATCH {upload} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    )?;
     let mut interim = [0; 12];
     stream.read_exact(&mut interim)?;
     ensure!(interim.ends_with(b" 100"), "{:?}", String::from_utf8_lossy(&interim));
