@@ -17,8 +17,7 @@ use http::header::LINK;
 use http::header::LOCATION;
 use http::request::Parts;
 
-use crate::auth::Policy;
-use crate::metrics::AuthMetrics;
+use crate::credentials::Credentials;
 use crate::registry::Registry;
 
 mod access;
@@ -37,15 +36,11 @@ mod query;
 mod range;
 mod receive;
 mod route;
-mod secret;
-mod sign_in;
-mod slowdown;
 mod token;
 mod uploads;
 
 pub use body::Body;
 pub use body::Part;
-pub use sign_in::Credentials;
 
 use access::Access;
 use access::Signature;
@@ -67,54 +62,22 @@ struct Inner {
     registry: Registry,
     access: Access,
     headers: Vec<(HeaderName, HeaderValue)>,
-    prefix: String,
     catalog_limit: usize,
 }
 
 /// What an operator decides about answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Who may do what.
-    pub auth: Auth,
-    /// Added to every response (distribution's `http.headers`).
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub credentials: Credentials,
+    /// The URL by which clients reach the registry, without what is in `prefix`; where there is none, a request tells.
+    pub external_url: Option<String>,
     /// What stands before `/v2/` in every path, such as `/registry`; usually nothing (distribution's `http.prefix`).
     pub prefix: String,
+    /// Added to every response (distribution's `http.headers`).
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The most repositories that one page of the catalog lists.
     pub catalog_limit: usize,
-}
-
-/// Who may do what, and how that is found out.
-#[derive(Debug)]
-pub struct Auth {
-    /// Who may do what.
-    pub policy: Policy,
-    /// What a client is asked to sign in to.
-    pub realm: String,
-    /// The files that say who may sign in.
-    pub credentials: Credentials,
-    /// What tokens are signed with; made up where there is none, so that tokens end with the process.
-    pub secret: Option<Vec<u8>>,
-    /// The URL by which clients reach the registry, where requests do not tell.
-    pub external_url: Option<String>,
-    /// What is counted.
-    pub metrics: AuthMetrics,
-}
-
-impl Default for Settings {
-    /// Everything is open to everybody.
-    fn default() -> Self {
-        let auth = Auth {
-            policy: Policy::open(),
-            realm: crate::config::defaults::REALM.to_owned(),
-            credentials: Credentials::default(),
-            secret: None,
-            external_url: None,
-            metrics: AuthMetrics::default(),
-        };
-        let catalog_limit = crate::config::defaults::CATALOG_LIMIT;
-        Self { auth, headers: Vec::new(), prefix: String::new(), catalog_limit }
-    }
 }
 
 /// The other end of a connection, as far as an answer depends on it.
@@ -149,10 +112,11 @@ pub struct AccessNote {
 impl Api {
     /// Serves `registry`.
     pub fn new(registry: Registry, settings: Settings) -> Self {
-        let Settings { auth, headers, prefix, catalog_limit } = settings;
+        let Settings { credentials, external_url, prefix, headers, catalog_limit } = settings;
+        let external_url = external_url.map(|it| it.trim_end_matches('/').to_owned());
         let prefix = prefix.trim_end_matches('/').to_owned();
-        let access = Access::new(auth, &prefix);
-        Self { inner: Arc::new(Inner { registry, access, headers, prefix, catalog_limit }) }
+        let access = Access { credentials, external_url, prefix };
+        Self { inner: Arc::new(Inner { registry, access, headers, catalog_limit }) }
     }
 
     /// Answers a request. Never fails: what goes wrong is an answer too.
@@ -166,7 +130,7 @@ impl Api {
     {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
-        let route = path.strip_prefix(self.inner.prefix.as_str()).and_then(Route::parse);
+        let route = path.strip_prefix(self.inner.access.prefix.as_str()).and_then(Route::parse);
         let verb = Verb::of(&parts.method);
         let mut note =
             AccessNote { operation: endpoints::operation(verb, route.as_ref()), ..AccessNote::default() };
@@ -201,13 +165,13 @@ impl Api {
         let Inner { registry, access, catalog_limit, .. } = &*self.inner;
         let signature = Signature { headers: &parts.headers, uri: &parts.uri, peer };
         let caller = access.caller(signature).await?;
-        note.user = caller.user().map(Into::into);
+        note.user = caller.identity().name().map(Into::into);
         let call = Call {
             registry,
             catalog_limit: *catalog_limit,
             headers: &parts.headers,
             query: Query::new(parts.uri.query()),
-            caller: &caller,
+            caller,
             body: Incoming(pin!(body)),
         };
         endpoints::answer(verb, route, call).await
@@ -225,9 +189,9 @@ impl Api {
         for (name, value) in &self.inner.headers {
             headers.append(name, value.clone());
         }
-        if !self.inner.prefix.is_empty() {
+        if !self.inner.access.prefix.is_empty() {
             for (name, start) in [(LOCATION, ""), (LINK, "<")] {
-                prepend(headers.get_mut(name), start, &self.inner.prefix);
+                prepend(headers.get_mut(name), start, &self.inner.access.prefix);
             }
         }
         response.extensions_mut().insert(note);

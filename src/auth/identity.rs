@@ -4,13 +4,24 @@ use storage_layout::RepositoryName;
 
 use crate::auth::Right;
 use crate::auth::Rights;
+use crate::auth::Scope;
+use crate::auth::Token;
 
 /// Who asks, and what that gives. Made by a [`Policy`](crate::auth::Policy), which knows the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     user: Option<Box<str>>,
-    rights: Rights,
+    grant: Grant,
     sign_in: SignIn,
+}
+
+/// What was granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Grant {
+    /// Rights to everything.
+    Rights(Rights),
+    /// What a token is for, and no more.
+    Scopes(Vec<Scope>),
 }
 
 /// Whether presenting a credential could give more.
@@ -24,11 +35,16 @@ pub(super) enum SignIn {
 
 impl Identity {
     pub(super) fn anonymous(rights: Rights, sign_in: SignIn) -> Self {
-        Self { user: None, rights, sign_in }
+        Self { user: None, grant: Grant::Rights(rights), sign_in }
     }
 
     pub(super) fn user(name: &str, rights: Rights) -> Self {
-        Self { user: Some(name.into()), rights, sign_in: SignIn::CannotHelp }
+        Self { user: Some(name.into()), grant: Grant::Rights(rights), sign_in: SignIn::CannotHelp }
+    }
+
+    /// Whoever holds a token, for what it is for.
+    pub(super) fn holder(token: Token) -> Self {
+        Self { user: token.user, grant: Grant::Scopes(token.scopes), sign_in: SignIn::CannotHelp }
     }
 
     /// The name a credential proved; `None` for anybody.
@@ -36,9 +52,22 @@ impl Identity {
         self.user.as_deref()
     }
 
-    /// What is granted.
-    pub fn rights(&self) -> Rights {
-        self.rights
+    /// A token for those of `scopes` that this identity has rights to, and with no more than those rights.
+    pub fn token_for(&self, scopes: &[Scope]) -> Token {
+        let granted = match &self.grant {
+            Grant::Rights(rights) => scopes.iter().filter_map(|scope| scope.within(*rights)).collect(),
+            // Nobody gets a token for a token.
+            Grant::Scopes(_) => Vec::new(),
+        };
+        Token { user: self.user.clone(), scopes: granted }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn rights(&self) -> Rights {
+        match self.grant {
+            Grant::Rights(rights) => rights,
+            Grant::Scopes(_) => Rights::NONE,
+        }
     }
 }
 
@@ -89,6 +118,8 @@ pub enum Decision {
     Allow,
     /// Not without a credential: 401 and a challenge.
     Challenge,
+    /// Not with this token, perhaps with another one: 401 and a challenge that says `insufficient_scope`.
+    WiderScope,
     /// Not by this identity, whatever it presents: 403.
     Refuse(Refusal),
 }
@@ -112,13 +143,18 @@ pub fn authorize(identity: &Identity, action: &Action<'_>) -> Decision {
             SignIn::CannotHelp => Decision::Allow,
         };
     };
-    if identity.rights.contains(right) {
-        return Decision::Allow;
-    }
-    match (identity.sign_in, identity.name()) {
-        (SignIn::Helps, _) => Decision::Challenge,
-        (SignIn::CannotHelp, Some(_)) => Decision::Refuse(Refusal::NotThisUser(right)),
-        (SignIn::CannotHelp, None) => Decision::Refuse(Refusal::NotFromThere(right)),
+    let granted = match &identity.grant {
+        Grant::Rights(rights) => rights.contains(right),
+        Grant::Scopes(scopes) => scopes.iter().any(|scope| scope.covers(action)),
+    };
+    match (granted, &identity.grant, identity.sign_in) {
+        (true, _, _) => Decision::Allow,
+        (false, Grant::Scopes(_), _) => Decision::WiderScope,
+        (false, Grant::Rights(_), SignIn::Helps) => Decision::Challenge,
+        (false, Grant::Rights(_), SignIn::CannotHelp) => Decision::Refuse(match identity.name() {
+            Some(_) => Refusal::NotThisUser(right),
+            None => Refusal::NotFromThere(right),
+        }),
     }
 }
 
@@ -160,6 +196,30 @@ mod tests {
                 assert_eq!(authorize(who, &action), pushing, "{who:?} {action:?}");
             }
             assert_eq!(authorize(who, &Action::Administer), administering, "{who:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_gives_what_it_was_issued_for() {
+        let [own, other] = ["a/b", "c"].map(|name| RepositoryName::parse(name).unwrap());
+        let asked = ["repository:a/b:pull,push", "registry:catalog:*", "registry:larder:*"];
+        let asked: Vec<_> = asked.iter().filter_map(|text| Scope::parse(text)).collect();
+        let (allow, wider) = (Decision::Allow, Decision::WiderScope);
+        for (issuer, pushing, administering) in [
+            (Identity::user("puller", Rights::PULL), wider, wider),
+            (Identity::user("pusher", Rights::PULL_AND_PUSH), allow, wider),
+            (Identity::user("root", Rights::ALL), allow, allow),
+            (Identity::anonymous(Rights::PULL, SignIn::Helps), wider, wider),
+        ] {
+            let holder = Identity::holder(issuer.token_for(&asked));
+            assert_eq!(holder.name(), issuer.name());
+            for action in [Action::Probe, Action::Pull(&own), Action::Catalog, Action::Inspect] {
+                assert_eq!(authorize(&holder, &action), allow, "{issuer:?} {action:?}");
+            }
+            assert_eq!(authorize(&holder, &Action::Push(&own)), pushing, "{issuer:?}");
+            assert_eq!(authorize(&holder, &Action::Pull(&other)), wider, "{issuer:?}");
+            assert_eq!(authorize(&holder, &Action::Administer), administering, "{issuer:?}");
+            assert_eq!(holder.token_for(&asked).scopes, []);
         }
     }
 }

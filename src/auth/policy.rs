@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::auth::Identity;
 use crate::auth::Right;
 use crate::auth::Rights;
+use crate::auth::Token;
 use crate::auth::identity::SignIn;
 
 /// Where a request comes from.
@@ -53,6 +54,15 @@ pub enum UserRule {
     All,
     /// Those named.
     Named(BTreeSet<String>),
+}
+
+/// How clients are asked to sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// With a name and a password (RFC 7617).
+    Basic,
+    /// With a token that a name and a password, or nothing, is exchanged for (distribution's token specification).
+    Bearer,
 }
 
 impl UserRule {
@@ -106,6 +116,17 @@ impl Policy {
             Origin::Address(_) if origin.is_local() => Identity::anonymous(self.here, self.sign_in),
             Origin::Address(_) => Identity::anonymous(self.anywhere, self.sign_in),
         }
+    }
+
+    /// How clients are asked to sign in. Those that find Basic at `/v2/` send a credential with every request or
+    /// give up, so where some may do something without one they have to be offered tokens.
+    pub fn scheme(&self) -> Scheme {
+        if self.anywhere.is_empty() { Scheme::Basic } else { Scheme::Bearer }
+    }
+
+    /// Whoever holds a token of ours.
+    pub fn token_holder(&self, token: Token) -> Identity {
+        Identity::holder(token)
     }
 
     /// A user whose credential is right according to the htpasswd file.

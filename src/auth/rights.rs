@@ -71,6 +71,11 @@ impl Rights {
         Self(self.0 | other.0)
     }
 
+    /// Those of both.
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.0 == 0

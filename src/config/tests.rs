@@ -1,6 +1,6 @@
 //! What files, variables and flags come to.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::too_many_lines)]
 
 use super::*;
 use crate::auth::Origin;

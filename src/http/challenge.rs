@@ -12,19 +12,12 @@ use http::HeaderValue;
 use http::Uri;
 use http::header::HOST;
 
-use crate::auth::Action;
+use crate::auth::Scope;
 use crate::http::Scheme;
 use crate::http::answer;
 
 /// Where the token service lies.
 pub(super) const TOKEN_PATH: &str = "/v2/_larder/token";
-
-/// How clients are asked to sign in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
-    Basic,
-    Bearer,
-}
 
 /// What was wrong with a token that was presented (RFC 6750, section 3.1). docker takes the second for a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,21 +33,11 @@ pub(super) fn basic(realm: &str) -> HeaderValue {
     answer::value(format!("Basic realm=\"{}\"", quoted(realm)))
 }
 
-/// Asks for a token that gives what `action` needs, from the service at `site` and below `prefix`.
-pub(super) fn bearer(
-    site: &str,
-    prefix: &str,
-    action: &Action<'_>,
-    fault: Option<TokenFault>,
-) -> HeaderValue {
-    let service = site.split_once("://").map_or(site, |(_, authority)| authority);
-    let mut text = format!(
-        "Bearer realm=\"{}{}{TOKEN_PATH}\",service=\"{}\"",
-        quoted(site),
-        quoted(prefix),
-        quoted(service)
-    );
-    if let Some(scope) = scope(action) {
+/// Asks for a token that gives `scope`, from the service below `url`.
+pub(super) fn bearer(url: &str, scope: Option<&Scope>, fault: Option<TokenFault>) -> HeaderValue {
+    let service = url.split_once("://").map_or(url, |(_, authority)| authority);
+    let mut text = format!("Bearer realm=\"{}{TOKEN_PATH}\",service=\"{}\"", quoted(url), quoted(service));
+    if let Some(scope) = scope {
         text.push_str(&format!(",scope=\"{scope}\""));
     }
     match fault {
@@ -63,17 +46,6 @@ pub(super) fn bearer(
         None => {}
     }
     answer::value(text)
-}
-
-/// What a token must give for an action: pushing always includes pulling, as clients ask for it.
-fn scope(action: &Action<'_>) -> Option<String> {
-    match action {
-        Action::Pull(name) => Some(format!("repository:{name}:pull")),
-        Action::Push(name) => Some(format!("repository:{name}:pull,push")),
-        Action::Delete(name) => Some(format!("repository:{name}:delete")),
-        Action::Catalog => Some("registry:catalog:*".to_owned()),
-        Action::Probe | Action::Inspect | Action::Administer => None,
-    }
 }
 
 /// The URL that the client reached this registry by, as far as that can be told: a proxy in front says more than the
@@ -113,33 +85,25 @@ fn quoted(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use storage_layout::RepositoryName;
-
     use super::*;
 
     #[test]
     fn challenges() {
         assert_eq!(basic("iri-registry"), "Basic realm=\"iri-registry\"");
         assert_eq!(basic("a\"b\\c\nü"), "Basic realm=\"a\\\"b\\\\c\"");
-        let name = RepositoryName::parse("a/b").unwrap();
-        let site = "https://host:22625";
-        for (action, fault, expected) in [
-            (Action::Probe, None, ""),
-            (Action::Pull(&name), None, ",scope=\"repository:a/b:pull\""),
+        for (scope, fault, expected) in [
+            (None, None, ""),
+            (Some("repository:a/b:pull"), None, ",scope=\"repository:a/b:pull\""),
             (
-                Action::Push(&name),
+                Some("repository:a:pull,push"),
                 Some(TokenFault::Insufficient),
-                ",scope=\"repository:a/b:pull,push\",error=\"insufficient_scope\"",
+                ",scope=\"repository:a:pull,push\",error=\"insufficient_scope\"",
             ),
-            (
-                Action::Delete(&name),
-                Some(TokenFault::Invalid),
-                ",scope=\"repository:a/b:delete\",error=\"invalid_token\"",
-            ),
-            (Action::Catalog, None, ",scope=\"registry:catalog:*\""),
+            (None, Some(TokenFault::Invalid), ",error=\"invalid_token\""),
         ] {
+            let scope = scope.map(|it| Scope::parse(it).unwrap());
             let start = "Bearer realm=\"https://host:22625/v2/_larder/token\",service=\"host:22625\"";
-            assert_eq!(bearer(site, "", &action, fault), format!("{start}{expected}"));
+            assert_eq!(bearer("https://host:22625", scope.as_ref(), fault), format!("{start}{expected}"));
         }
     }
 

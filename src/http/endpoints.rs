@@ -57,7 +57,7 @@ pub(super) struct Call<'a, B> {
     pub(super) catalog_limit: usize,
     pub(super) headers: &'a HeaderMap,
     pub(super) query: Query<'a>,
-    pub(super) caller: &'a Caller<'a>,
+    pub(super) caller: Caller<'a>,
     pub(super) body: Incoming<'a, B>,
 }
 
@@ -83,7 +83,7 @@ where
             caller.may(&Action::Catalog)?;
             listings::catalog(registry, query, catalog_limit).await
         }
-        (V::Get | V::Head, R::Token) => token::get(caller, query),
+        (V::Get | V::Head, R::Token) => token::get(&caller, query),
         (V::Post, R::Token) => token::post(caller, body).await,
         (V::Get | V::Head, R::Tags(name)) => listings::tags(registry, query, &caller.reads(name)?).await,
         (V::Get | V::Head, R::Referrers(name, subject)) => {
@@ -107,7 +107,7 @@ where
         }
         (V::Post, R::Uploads(name)) => {
             let name = caller.writes(name)?;
-            uploads::start(registry, caller, query, &name, body).await
+            uploads::start(registry, &caller, query, &name, body).await
         }
         (V::Get | V::Head, R::Upload(name, id)) => uploads::status(registry, &caller.writes(name)?, id).await,
         (V::Patch, R::Upload(name, id)) => {

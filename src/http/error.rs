@@ -44,11 +44,8 @@ pub(super) enum Error {
         challenge: HeaderValue,
     },
     /// The client failed to sign in too often.
-    #[error("too many failed attempts to sign in")]
-    Slowed {
-        /// When to try again, in seconds.
-        seconds: u64,
-    },
+    #[error("too many credentials to check at once")]
+    Slowed,
     /// The identity has not the right.
     #[error(transparent)]
     Denied(#[from] Refusal),
@@ -148,7 +145,7 @@ impl Error {
             }
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
-            Self::Slowed { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Slowed => StatusCode::TOO_MANY_REQUESTS,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Name(_)
             | Self::Digest(_)
@@ -173,7 +170,7 @@ impl Error {
             Self::NotFound => return None,
             Self::Method { .. } => ErrorCode::Unsupported,
             Self::Unauthorized { .. } => ErrorCode::Unauthorized,
-            Self::Slowed { .. } => ErrorCode::TooManyRequests,
+            Self::Slowed => ErrorCode::TooManyRequests,
             Self::Denied(_) => ErrorCode::Denied,
             Self::NameOfNothing(_) | Self::Name(_) => ErrorCode::NameInvalid,
             Self::Digest(_) => ErrorCode::DigestInvalid,
@@ -248,8 +245,8 @@ impl Error {
             Self::Registry(registry::Error::ReadOnly | registry::Error::DeletionDisabled) => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
-            Self::Slowed { seconds } => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            Self::Slowed => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(RETRY));
             }
             Self::Registry(registry::Error::Store(store::Error::Closed)) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(1));
@@ -265,6 +262,9 @@ impl Error {
         }
     }
 }
+
+/// When to present a credential again that could not be checked, in seconds: by then some of those before it are.
+const RETRY: u64 = 5;
 
 /// How many missing digests an error document names.
 const MAX_LISTED: usize = 100;
@@ -382,7 +382,7 @@ mod tests {
                 401,
                 "UNAUTHORIZED",
             ),
-            (Error::Slowed { seconds: 2 }, 429, "TOOMANYREQUESTS"),
+            (Error::Slowed, 429, "TOOMANYREQUESTS"),
             (Error::Name(NameError::Grammar), 400, "NAME_INVALID"),
             (Error::NameOfNothing(NameError::Grammar), 404, "NAME_INVALID"),
             (Error::Digest(DigestError::NoColon), 400, "DIGEST_INVALID"),

@@ -1,0 +1,241 @@
+//! Who is asking: the credentials that operators' files hold, checked at the cost of bcrypt once.
+//!
+//! Knows the files in force, which credentials were found right or wrong a
+//! while ago, and who has been guessing. Does not know what an identity may do
+//! (`auth`) or how a refusal looks on the wire (`http`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::auth::Authorization;
+use crate::auth::Credential;
+use crate::auth::Htpasswd;
+use crate::auth::Identity;
+use crate::auth::Origin;
+use crate::auth::Policy;
+use crate::auth::PullSecret;
+use crate::auth::Scope;
+use crate::auth::TOKEN_LIFETIME;
+use crate::auth::TokenKey;
+use crate::metrics::AuthFailure;
+use crate::metrics::AuthMetrics;
+use crate::reload::Watched;
+
+mod guesses;
+mod verdicts;
+
+use guesses::Guesses;
+use verdicts::Verdict;
+use verdicts::Verdicts;
+
+/// The credentials in force and who may do what with them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    sources: Sources,
+    token_key: TokenKey,
+    verdicts: Verdicts,
+    guesses: Guesses,
+    queue: Semaphore,
+    bcrypt: Semaphore,
+    metrics: AuthMetrics,
+}
+
+/// Where credentials come from, and the rules for those who have one and those who have none.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The rules.
+    pub policy: Policy,
+    /// What a client is asked to sign in to.
+    pub realm: String,
+    /// Users and their hashes.
+    pub htpasswd: Option<Watched<Htpasswd>>,
+    /// The entries for this registry.
+    pub pull_secret: Option<Watched<PullSecret>>,
+}
+
+/// Nobody could be identified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The name or the password is wrong, or the header is no credential.
+    #[error("the user name or password is wrong")]
+    WrongCredential,
+    /// The token is not ours or too old; a new one may do.
+    #[error("the token is not valid here, or no longer")]
+    InvalidToken,
+    /// Too many different credentials are waiting to be checked.
+    #[error("too many credentials to check at once")]
+    Busy,
+}
+
+/// How many credentials may wait for bcrypt. One check is about 60 ms at cost 10, so the last of them waits for
+/// some seconds, which is as long as a client does.
+const MAX_WAITING: usize = 64;
+
+impl Credentials {
+    /// Checks credentials against `sources`. `secret` signs tokens and keys the cache.
+    pub fn new(sources: Sources, secret: &[u8], metrics: AuthMetrics) -> Self {
+        let inner = Inner {
+            sources,
+            token_key: TokenKey::new(secret),
+            verdicts: Verdicts::new(secret),
+            guesses: Guesses::default(),
+            queue: Semaphore::new(MAX_WAITING),
+            // The processor belongs to others on this node: one bcrypt at a time, whoever asks.
+            bcrypt: Semaphore::new(1),
+            metrics,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The rules.
+    pub fn policy(&self) -> &Policy {
+        &self.inner.sources.policy
+    }
+
+    /// What a client is asked to sign in to.
+    pub fn realm(&self) -> &str {
+        &self.inner.sources.realm
+    }
+
+    /// Who sent a request with this `Authorization` header. Where no credentials are configured the header is
+    /// ignored: a client that has one for this host must not be turned away for it.
+    ///
+    /// # Errors
+    /// What was presented does not count.
+    pub async fn identify(
+        &self,
+        header: Option<&[u8]>,
+        origin: Origin,
+        now: SystemTime,
+    ) -> Result<Identity, Rejected> {
+        let policy = self.policy();
+        if !policy.wants_credentials() || origin == Origin::AdminSocket {
+            return Ok(policy.anonymous(origin));
+        }
+        match Authorization::parse(header) {
+            Authorization::Anonymous => Ok(policy.anonymous(origin)),
+            Authorization::Basic(credential) => self.sign_in(credential, origin).await,
+            Authorization::Bearer(token) => self.holder(&token, now),
+            Authorization::Malformed => {
+                self.inner.metrics.failed(AuthFailure::Malformed);
+                Err(Rejected::WrongCredential)
+            }
+        }
+    }
+
+    /// A token for those of `scopes` that `identity` has rights to, and how long it counts.
+    pub fn issue_token(&self, identity: &Identity, scopes: &[Scope], now: SystemTime) -> (String, Duration) {
+        (self.inner.token_key.issue(&identity.token_for(scopes), now), TOKEN_LIFETIME)
+    }
+
+    fn holder(&self, token: &str, now: SystemTime) -> Result<Identity, Rejected> {
+        let token = self.inner.token_key.read(token, now).map_err(|error| {
+            tracing::debug!(%error, "token refused");
+            self.inner.metrics.failed(AuthFailure::Token);
+            Rejected::InvalidToken
+        })?;
+        Ok(self.policy().token_holder(token))
+    }
+
+    async fn sign_in(&self, credential: Credential, origin: Origin) -> Result<Identity, Rejected> {
+        let inner = &self.inner;
+        let files = Files::current(&inner.sources);
+        let check = self.check(credential.clone(), files.clone(), origin);
+        match inner.verdicts.find_or(&credential, &files, check).await? {
+            Verdict::Htpasswd => Ok(self.policy().htpasswd_user(&credential.user)),
+            Verdict::PullSecret => Ok(self.policy().pull_secret_user(&credential.user)),
+            Verdict::Wrong => {
+                inner.metrics.failed(AuthFailure::Wrong);
+                Err(Rejected::WrongCredential)
+            }
+        }
+    }
+
+    /// Checks a credential that was not seen of late. The client's earlier wrong ones make it wait first, so that
+    /// guessing is slow; what is known stays fast, also for others at the same address.
+    async fn check(&self, credential: Credential, files: Files, origin: Origin) -> Result<Verdict, Rejected> {
+        let inner = &self.inner;
+        let address = address_of(origin);
+        let busy = || {
+            inner.metrics.failed(AuthFailure::Slowed);
+            Rejected::Busy
+        };
+        let delay = inner.guesses.next_turn(address).ok_or_else(busy)?;
+        tokio::time::sleep(delay).await;
+        let _place = inner.queue.try_acquire().map_err(|_| busy())?;
+        // Neither semaphore is ever closed.
+        let _turn = inner.bcrypt.acquire().await.map_err(|_| busy())?;
+        let verdict = spawn_blocking(move || (files.verify(&credential), credential)).await;
+        let (verdict, credential) = verdict.map_err(|error| {
+            tracing::error!(%error, "checking a credential came to an end");
+            Rejected::Busy
+        })?;
+        inner.metrics.computed.inc();
+        if verdict == Verdict::Wrong {
+            tracing::warn!(user = %credential.user.escape_debug(), peer = %address, "wrong credential");
+        } else {
+            inner.guesses.forgive(address);
+        }
+        Ok(verdict)
+    }
+}
+
+/// The files in force at one moment: a verdict is about these.
+#[derive(Clone, Debug)]
+struct Files {
+    htpasswd: Option<Arc<Htpasswd>>,
+    pull_secret: Option<Arc<PullSecret>>,
+}
+
+impl Files {
+    fn current(sources: &Sources) -> Self {
+        Self {
+            htpasswd: sources.htpasswd.as_ref().map(Watched::current),
+            pull_secret: sources.pull_secret.as_ref().map(Watched::current),
+        }
+    }
+
+    /// Takes as long as bcrypt, unless only the pull secret can know the user. What htpasswd gives includes what
+    /// the pull secret does, so it is asked first where it has the user.
+    fn verify(&self, credential: &Credential) -> Verdict {
+        let by_secret = self.pull_secret.as_ref().is_some_and(|secret| secret.verify(credential));
+        let by_htpasswd = match &self.htpasswd {
+            Some(htpasswd) if !by_secret || htpasswd.contains(&credential.user) => {
+                htpasswd.verify(credential)
+            }
+            _ => false,
+        };
+        match (by_htpasswd, by_secret) {
+            (true, _) => Verdict::Htpasswd,
+            (false, true) => Verdict::PullSecret,
+            (false, false) => Verdict::Wrong,
+        }
+    }
+}
+
+/// The address that guesses are counted for. An IPv6 client has a whole /64 to itself.
+fn address_of(origin: Origin) -> IpAddr {
+    match origin {
+        Origin::AdminSocket => IpAddr::from([127, 0, 0, 1]),
+        Origin::Address(address) => match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let prefix = address.to_bits() & !u128::from(u64::MAX);
+                IpAddr::V6(prefix.into())
+            }
+            v4 @ IpAddr::V4(_) => v4,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

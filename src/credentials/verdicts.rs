@@ -1,0 +1,88 @@
+//! `Verdicts`: which credentials were found right or wrong a while ago.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hmac::Hmac;
+use hmac::KeyInit as _;
+use hmac::Mac as _;
+use quick_cache::sync::Cache;
+use sha2::Sha256;
+
+use crate::auth::Credential;
+use crate::credentials::Files;
+use crate::credentials::Rejected;
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Right according to the htpasswd file.
+    Htpasswd,
+    /// Right according to the pull secret.
+    PullSecret,
+    /// Wrong.
+    Wrong,
+}
+
+/// Verdicts on credentials, each about the files that were in force when it was found. A credential is known by a
+/// keyed hash, so that memory holds nothing that could be tried elsewhere.
+pub(super) struct Verdicts {
+    key: Hmac<Sha256>,
+    cache: Cache<Key, (Verdict, Files)>,
+}
+
+/// How many verdicts are kept. A cluster has a handful of credentials; a client that sends many wrong ones pushes
+/// out the oldest, which then cost one more bcrypt.
+const CAPACITY: usize = 1024;
+
+/// A credential and the readings of the files that it was held against. As long as an entry is kept, so are the
+/// readings, so no later one can have their addresses.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    fingerprint: [u8; 32],
+    htpasswd: usize,
+    pull_secret: usize,
+}
+
+impl Verdicts {
+    pub(super) fn new(secret: &[u8]) -> Self {
+        // HMAC takes keys of every length (RFC 2104, section 3), so the fallback is never used.
+        let key = Hmac::new_from_slice(secret).unwrap_or_else(|_| Hmac::new(&Default::default()));
+        Self { key, cache: Cache::new(CAPACITY) }
+    }
+
+    /// The verdict on `credential` by `files`; `check` finds it if nobody did yet. Whoever asks for the same while
+    /// it is being found waits for it: a node pulls many images at once.
+    pub(super) async fn find_or(
+        &self,
+        credential: &Credential,
+        files: &Files,
+        check: impl Future<Output = Result<Verdict, Rejected>>,
+    ) -> Result<Verdict, Rejected> {
+        let key = Key {
+            fingerprint: self.fingerprint(credential),
+            htpasswd: address(files.htpasswd.as_ref()),
+            pull_secret: address(files.pull_secret.as_ref()),
+        };
+        let check = async { Ok((check.await?, files.clone())) };
+        self.cache.get_or_insert_async(&key, check).await.map(|(verdict, _)| verdict)
+    }
+
+    /// A name holds no colon, so joining the two with one is unambiguous.
+    fn fingerprint(&self, credential: &Credential) -> [u8; 32] {
+        let mac =
+            self.key.clone().chain_update(b"larder credential\0").chain_update(credential.user.as_bytes());
+        mac.chain_update(b":").chain_update(credential.password.as_bytes()).finalize().into_bytes().into()
+    }
+}
+
+/// Where a reading of a file lies in memory; zero for a file that is not configured.
+fn address<T>(reading: Option<&Arc<T>>) -> usize {
+    reading.map_or(0, |reading| Arc::as_ptr(reading).addr())
+}
+
+impl fmt::Debug for Verdicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verdicts({})", self.cache.len())
+    }
+}
