@@ -20,29 +20,38 @@ use crate::store::content::Contents;
 use crate::store::link::Links;
 use crate::store::roots::Roots;
 use crate::store::tags::TagLists;
+use crate::store::writer::Shared;
 
+mod append;
 mod blob;
 mod content;
 #[cfg(test)]
 mod contract;
 mod directory;
+mod disk;
 mod error;
 mod extent;
 mod hash;
+mod health;
 mod image;
 mod iso;
 mod link;
 mod list;
+mod lock;
 mod medium;
+mod open;
+mod publish;
 mod roots;
 mod scan;
 mod source;
 mod stamp;
 mod tags;
+mod upload;
 mod version;
 mod walk;
 mod writer;
 
+pub use append::Append;
 pub use blob::Blob;
 pub use blob::FileRange;
 pub use blob::Window;
@@ -64,7 +73,6 @@ pub use stamp::Stamp;
 pub use version::Version;
 pub use walk::Sight;
 pub use walk::Walk;
-pub use writer::Append;
 pub use writer::Finish;
 pub use writer::Writer;
 
@@ -97,11 +105,10 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    roots: Roots,
+    roots: Arc<Roots>,
     links: Links,
     contents: Contents,
     tags: TagLists,
-    metrics: StoreMetrics,
     writer: Option<Writer>,
 }
 
@@ -115,17 +122,24 @@ impl Store {
     pub fn open(options: &Options) -> Result<Self, Error> {
         let Options { roots, access, metrics } = options;
         let media = Media::new(metrics.clone());
-        let roots = Roots::open(roots, media)?;
-        let _ = access;
-        let inner = Inner {
-            roots,
-            links: Links::new(),
-            contents: Contents::new(metrics.clone()),
-            tags: TagLists::new(),
-            metrics: metrics.clone(),
-            writer: None,
+        if *access == Access::ReadWrite {
+            open::make_root(roots)?;
+        }
+        let sources = Arc::new(Roots::open(roots, media.clone())?);
+        let contents = Contents::new(metrics.clone());
+        let writer = match access {
+            Access::ReadOnly => None,
+            Access::ReadWrite => {
+                let shared = Shared {
+                    roots: Arc::clone(&sources),
+                    contents: contents.clone(),
+                    metrics: metrics.clone(),
+                };
+                open::writer(roots, &media, shared)?
+            }
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let (links, tags) = (Links::new(), TagLists::new());
+        Ok(Self { inner: Arc::new(Inner { roots: sources, links, contents, tags, writer }) })
     }
 
     /// The bytes of a blob as a repository holds it: `None` where nothing in the repository links it. What

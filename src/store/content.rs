@@ -32,6 +32,11 @@ pub(super) struct Contents {
     metrics: StoreMetrics,
 }
 
+/// Whether a digest is that of no bytes.
+pub(super) fn is_of_nothing(digest: &Digest) -> bool {
+    digest_of(digest.algorithm(), &[]) == *digest
+}
+
 #[derive(Clone, Debug)]
 struct ByLength;
 
@@ -84,7 +89,7 @@ impl Contents {
     ) -> Poll<Result<Option<Blob>, Error>> {
         let path = Entry::Blob(*digest).path();
         let Some(found) = ready!(source.open(&path, wait))? else { return Poll::Ready(Ok(None)) };
-        let why = if found.version.is_empty() && digest_of(digest.algorithm(), &[]) != *digest {
+        let why = if found.version.is_empty() && !is_of_nothing(digest) {
             "it is empty"
         } else if self.is_damaged(&found.version) {
             "its bytes have another digest"
@@ -131,6 +136,11 @@ impl Contents {
         }
         self.remember(digest, &content);
         Poll::Ready(Ok(Some(content)))
+    }
+
+    /// Forgets a blob that is being removed.
+    pub(super) fn forget(&self, digest: &Digest) {
+        self.verified.remove(digest);
     }
 
     /// Keeps bytes that have this digest.

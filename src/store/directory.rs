@@ -35,6 +35,8 @@ use crate::store::Medium;
 use crate::store::Source;
 use crate::store::Version;
 use crate::store::Wait;
+use crate::store::disk::DiskPath;
+use crate::store::disk::NOTE;
 
 /// A tree in a directory.
 #[derive(Debug)]
@@ -45,6 +47,9 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// No link, time or hash state is larger.
+    const SMALL: u64 = 4096;
+
     /// The tree in the directory `origin`, which may itself be reached through symbolic links.
     ///
     /// # Errors
@@ -57,6 +62,53 @@ impl Directory {
         let root = File::from(root);
         let medium = media.of(&root, origin).map_err(failed)?;
         Ok(Self { root: root.into(), origin: origin.to_owned(), medium })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.origin
+    }
+
+    /// Which version of a file or directory lies at `path`, ours among them. May wait.
+    pub(super) fn version_at(&self, path: &DiskPath) -> Result<Option<Version>, Error> {
+        waited(self.stat_at(path.as_str(), Wait::Allowed))
+    }
+
+    /// A small file, whole; `None` where there is none. May wait.
+    pub(super) fn read_at(&self, path: &DiskPath) -> Result<Option<Vec<u8>>, Error> {
+        let Some((file, _)) = waited(self.open_at(path.as_str(), Wait::Allowed))? else { return Ok(None) };
+        if file.len > Self::SMALL {
+            let path = self.origin.join(path.as_str()).display().to_string();
+            return Err(Error::Corrupt { path, why: format!("it has {} bytes", file.len) });
+        }
+        let mut content = Vec::new();
+        file.read_through(&self.medium, |piece| content.extend_from_slice(piece))?;
+        Ok(Some(content))
+    }
+
+    /// Reads a file from `offset` on, piece by piece. One that is not there has no bytes. May wait.
+    pub(super) fn read_through_at(
+        &self,
+        path: &DiskPath,
+        offset: u64,
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), Error> {
+        let Some((file, _)) = waited(self.open_at(path.as_str(), Wait::Allowed))? else { return Ok(()) };
+        let len = file.len.saturating_sub(offset);
+        Ok(Extent { offset, len, ..file }.read_through(&self.medium, each)?)
+    }
+
+    /// What a directory holds, ours among them. May wait.
+    pub(super) fn list_at(&self, path: &DiskPath) -> Result<Option<Vec<Item>>, Error> {
+        self.list_path(path.as_str())
+    }
+
+    /// The bytes of a note that was attached to the file at `path`; `None` where there is none. May wait.
+    pub(super) fn note_at(&self, path: &DiskPath) -> Result<Option<Vec<u8>>, Error> {
+        let Some((file, _)) = waited(self.open_at(path.as_str(), Wait::Allowed))? else { return Ok(None) };
+        let mut note = [0; 64];
+        let read = rustix::fs::fgetxattr(&file.file, NOTE, &mut note);
+        Ok(read.ok().and_then(|len| note.get(..len)).map(<[u8]>::to_vec))
     }
 
     /// Resolves a path beneath the root; `None` where nothing lies there.
@@ -98,6 +150,40 @@ impl Directory {
             .map_err(|error| self.failed("look at", path, error))
     }
 
+    fn stat_at(&self, path: &str, wait: Wait) -> Poll<Result<Option<Version>, Error>> {
+        let Some(fd) = ready!(self.resolve(path, OFlags::PATH, wait))? else { return Poll::Ready(Ok(None)) };
+        Poll::Ready(self.stat(&fd, path, wait).map(|stat| Some(Version::of(&stat))))
+    }
+
+    fn open_at(&self, path: &str, wait: Wait) -> Poll<Result<Option<(Extent, Version)>, Error>> {
+        // Without O_NONBLOCK a fifo that somebody put there would be waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let Some(fd) = ready!(self.resolve(path, flags, wait))? else { return Poll::Ready(Ok(None)) };
+        let stat = self.stat(&fd, path, wait)?;
+        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+            let path = self.origin.join(path).display().to_string();
+            return Poll::Ready(Err(Error::Corrupt { path, why: "it is not a file".to_owned() }));
+        }
+        let file = Extent { file: Arc::new(fd.into()), offset: 0, len: stat.stx_size };
+        Poll::Ready(Ok(Some((file, Version::of(&stat)))))
+    }
+
+    fn list_path(&self, path: &str) -> Result<Option<Vec<Item>>, Error> {
+        let Some(fd) = waited(self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY, Wait::Allowed))? else {
+            return Ok(None);
+        };
+        let failed = |error| self.failed("list", path, error);
+        let mut items = Vec::new();
+        for entry in Dir::read_from(&fd).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if !matches!(name, "." | "..") {
+                items.push(Item { name: name.into(), kind: Self::kind(&fd, name, entry.file_type()) });
+            }
+        }
+        Ok(Some(items))
+    }
+
     /// What a name in a directory names, where the directory itself does not say (some file systems do not).
     fn kind(fd: &OwnedFd, name: &str, known: FileType) -> ItemKind {
         let kind = match known {
@@ -114,8 +200,16 @@ impl Directory {
 }
 
 /// Nothing outside the root, nothing by way of a link, no `/proc` magic.
-const BENEATH: ResolveFlags =
+pub(super) const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// The answer to a question that was allowed to wait, which always has one.
+fn waited<T>(answer: Poll<Result<Option<T>, Error>>) -> Result<Option<T>, Error> {
+    match answer {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => Ok(None),
+    }
+}
 
 impl Source for Directory {
     fn origin(&self) -> &Path {
@@ -127,41 +221,16 @@ impl Source for Directory {
     }
 
     fn open(&self, path: &RelativePath, wait: Wait) -> Poll<Result<Option<Found>, Error>> {
-        let path = path.as_str();
-        // Without O_NONBLOCK a fifo that somebody put there would be waited for.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let Some(fd) = ready!(self.resolve(path, flags, wait))? else { return Poll::Ready(Ok(None)) };
-        let stat = self.stat(&fd, path, wait)?;
-        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
-            let path = self.origin.join(path).display().to_string();
-            return Poll::Ready(Err(Error::Corrupt { path, why: "it is not a file".to_owned() }));
-        }
-        let file = Extent { file: Arc::new(fd.into()), offset: 0, len: stat.stx_size };
-        Poll::Ready(Ok(Some(Found { extents: Extents::new([file]), version: Version::of(&stat) })))
+        let found = ready!(self.open_at(path.as_str(), wait))?;
+        Poll::Ready(Ok(found.map(|(file, version)| Found { extents: Extents::new([file]), version })))
     }
 
     fn version(&self, path: &RelativePath, wait: Wait) -> Poll<Result<Option<Version>, Error>> {
-        let path = path.as_str();
-        let Some(fd) = ready!(self.resolve(path, OFlags::PATH, wait))? else { return Poll::Ready(Ok(None)) };
-        Poll::Ready(self.stat(&fd, path, wait).map(|stat| Some(Version::of(&stat))))
+        self.stat_at(path.as_str(), wait)
     }
 
     fn list(&self, path: &RelativePath) -> Result<Option<Vec<Item>>, Error> {
-        let path = path.as_str();
-        let Poll::Ready(found) = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY, Wait::Allowed) else {
-            return Ok(None);
-        };
-        let Some(fd) = found? else { return Ok(None) };
-        let failed = |error| self.failed("list", path, error);
-        let mut items = Vec::new();
-        for entry in Dir::read_from(&fd).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if !matches!(name, "." | "..") {
-                items.push(Item { name: name.into(), kind: Self::kind(&fd, name, entry.file_type()) });
-            }
-        }
-        Ok(Some(items))
+        self.list_path(path.as_str())
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -87,6 +87,12 @@ pub enum Error {
         /// Which root.
         path: PathBuf,
     },
+    /// What is to be removed lies in a root that is only read.
+    #[error("it lies in {}, which is only read", path.display())]
+    ReadOnlyRoot {
+        /// Which root.
+        path: PathBuf,
+    },
     /// Another process holds the writer's lock.
     #[error("{} is being written by another process{}", path.display(), holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     Locked {

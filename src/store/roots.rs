@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use storage_layout::RelativePath;
 
 use crate::store::Directory;
 use crate::store::Error;
@@ -111,6 +112,18 @@ impl Roots {
             answers.push(ask(source, &question).await?);
         }
         Ok(answers)
+    }
+
+    /// Another root than `root` that has something at `path`.
+    pub(super) async fn other_with(&self, root: &Path, path: RelativePath) -> Result<Option<PathBuf>, Error> {
+        for source in self.all().iter().filter(|source| source.origin() != root) {
+            let path = path.clone();
+            let version = ask(source, &move |source: &dyn Source, wait| source.version(&path, wait)).await?;
+            if version.is_some() {
+                return Ok(Some(source.origin().to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether every source can be read, within a time that a probe waits.

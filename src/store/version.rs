@@ -22,8 +22,8 @@ pub struct Version {
     born: Option<Nanoseconds>,
 }
 
-/// Since 1970.
-type Nanoseconds = i128;
+/// Since 1970; to the year 2262.
+type Nanoseconds = i64;
 
 impl Version {
     /// How long a file must have been left alone before its times tell one change from the next. Kernels before 6.13
@@ -72,9 +72,9 @@ impl Version {
 
     /// Whether it was left alone for at least so long.
     pub(super) fn has_rested(&self, at_least: Duration, now: SystemTime) -> bool {
-        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos().cast_signed());
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, in_nanoseconds);
         let latest = self.modified.max(self.changed);
-        latest + at_least.as_nanos().cast_signed() < now
+        latest.saturating_add(in_nanoseconds(at_least)) < now
     }
 
     /// Which file it is, whatever it holds by now; `None` where the file system does not tell a file from a later
@@ -93,5 +93,9 @@ pub(in crate::store) struct Identity {
 }
 
 fn nanoseconds(time: StatxTimestamp) -> Nanoseconds {
-    Nanoseconds::from(time.tv_sec) * 1_000_000_000 + Nanoseconds::from(time.tv_nsec)
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.into())
+}
+
+fn in_nanoseconds(duration: Duration) -> Nanoseconds {
+    Nanoseconds::try_from(duration.as_nanos()).unwrap_or(Nanoseconds::MAX)
 }

@@ -1,44 +1,133 @@
-//! Stub.
+//! `Writer`: every way to change a store.
+//!
+//! Knows which changes make a push, a mount or a deletion, and in which order.
+//! Does not know how they are made durable, or who may ask for them.
+
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use storage_layout::Algorithm;
 use storage_layout::Digest;
+use storage_layout::Dir;
+use storage_layout::Entry;
+use storage_layout::RelativePath;
 use storage_layout::RepositoryName;
 use storage_layout::Tag;
 use storage_layout::UploadId;
+use tokio::sync::RwLock;
+use tokio_util::task::TaskTracker;
 
+use crate::metrics::StoreMetrics;
+use crate::metrics::UploadEvent;
+use crate::store::Append;
+use crate::store::Directory;
 use crate::store::Error;
+use crate::store::append::Pipeline;
+use crate::store::content::Contents;
+use crate::store::disk::Disk;
+use crate::store::health::Health;
+use crate::store::medium::blocking;
+use crate::store::publish::Outcome;
+use crate::store::publish::Publisher;
+use crate::store::roots::Roots;
+use crate::store::upload::Held;
+use crate::store::upload::Session;
+use crate::store::upload::Uploads;
+
+mod delete;
+mod finish;
+mod manifest;
+mod purge;
+
+pub use finish::Finish;
 
 /// The one writer of a store. Everything becomes visible through `publish`, in the order blob, links, tag,
-/// and is durable when the call returns.
+/// and is durable when the call returns. A call whose caller is dropped is finished all the same.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    inner: Arc<Inner>,
+}
+
 #[derive(Debug)]
-pub struct Writer {}
+struct Inner {
+    tree: Arc<Directory>,
+    roots: Arc<Roots>,
+    contents: Contents,
+    metrics: StoreMetrics,
+    health: Health,
+    publisher: Publisher,
+    pipeline: Arc<Pipeline>,
+    tasks: TaskTracker,
+    /// Held to read by who adds to a repository, to write by who removes a manifest with all its tags: in between no
+    /// tag may come that points at it.
+    removal: RwLock<()>,
+}
+
+/// What a writer shares with the reading side of its store.
+pub(super) struct Shared {
+    pub(super) roots: Arc<Roots>,
+    pub(super) contents: Contents,
+    pub(super) metrics: StoreMetrics,
+}
 
 impl Writer {
-    pub(super) fn root(&self) -> &Path {
-        todo!()
-    }
+    /// How long to wait for an upload whose last request is still being tidied up after.
+    const TIDIED_WITHIN: Duration = Duration::from_secs(5);
 
-    pub(super) async fn close(&self) {
-        todo!()
+    /// The writer of the root that `tree` shows.
+    pub(super) fn new(tree: Arc<Directory>, disk: Arc<dyn Disk>, shared: Shared) -> Result<Self, Error> {
+        let Shared { roots, contents, metrics } = shared;
+        let tasks = TaskTracker::new();
+        let health = Health::new(tree.path(), Arc::clone(&disk), metrics.clone());
+        let publisher = Publisher::new(
+            Arc::clone(&disk),
+            Arc::clone(&tree),
+            health.clone(),
+            contents.clone(),
+            metrics.clone(),
+            tasks.clone(),
+        );
+        publisher.prepare()?;
+        let uploads = Uploads::new(Arc::clone(&disk), Arc::clone(&tree), health.clone());
+        let pipeline = Arc::new(Pipeline::new(disk, health.clone(), uploads, tasks.clone()));
+        let inner = Inner {
+            tree,
+            roots,
+            contents,
+            metrics,
+            health,
+            publisher,
+            pipeline,
+            tasks,
+            removal: RwLock::new(()),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Begins an upload. `algorithm` is that of the digest the client announced, if it did.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] when only a reserve is left.
     pub async fn start_upload(
         &self,
         name: &RepositoryName,
         algorithm: Option<Algorithm>,
     ) -> Result<UploadId, Error> {
-        let _ = (name, algorithm);
-        todo!()
+        let id = UploadId::from_u128(uuid::Uuid::new_v4().as_u128());
+        let (pipeline, name) = (Arc::clone(&self.inner.pipeline), name.clone());
+        blocking(move || pipeline.uploads.begin(&name, id, algorithm)).await?;
+        self.inner.metrics.upload(UploadEvent::Started);
+        Ok(id)
     }
 
     /// How many bytes of an upload are held; `None` for an upload that does not exist in this repository.
     pub async fn upload_offset(&self, name: &RepositoryName, id: UploadId) -> Result<Option<u64>, Error> {
-        let _ = (name, id);
-        todo!()
+        let session = self.inner.session(name, id).await?;
+        Ok(session.map(|session| session.len.load(Ordering::Acquire)))
     }
 
     /// Opens an upload to append to it; `None` where it does not exist.
@@ -46,38 +135,43 @@ impl Writer {
     /// # Errors
     /// [`Error::UploadBusy`] while another request appends to it.
     pub async fn append(&self, name: &RepositoryName, id: UploadId) -> Result<Option<Append>, Error> {
-        let _ = (name, id);
-        todo!()
+        let Some((session, held)) = self.inner.hold(name, id).await? else { return Ok(None) };
+        Append::open(Arc::clone(&self.inner.pipeline), session, held).await
     }
 
     /// Ends an upload: checks the digest against the one computed while the bytes came in, publishes the blob
     /// (replacing a stored one whose size differs or which is known to be damaged), links it, and forgets the upload.
+    ///
+    /// # Errors
+    /// As of publishing; the upload is kept where it can be. [`Error::UploadBusy`] while another request appends to it.
     pub async fn finish_upload(
         &self,
         name: &RepositoryName,
         id: UploadId,
         digest: &Digest,
     ) -> Result<Finish, Error> {
-        let _ = (name, id, digest);
-        todo!()
+        let (inner, name, digest) = (Arc::clone(&self.inner), name.clone(), *digest);
+        self.to_the_end(async move { inner.finish(&name, id, &digest).await }).await
     }
 
     /// Forgets an upload and its bytes; `false` where it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::UploadBusy`] while another request appends to it.
     pub async fn cancel_upload(&self, name: &RepositoryName, id: UploadId) -> Result<bool, Error> {
-        let _ = (name, id);
-        todo!()
+        let (inner, name) = (Arc::clone(&self.inner), name.clone());
+        self.to_the_end(async move { inner.cancel(&name, id).await }).await
     }
 
     /// Links a stored blob into a repository; `false` where the blob is not stored whole.
     pub async fn link_layer(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
-        let _ = (name, digest);
-        todo!()
+        let (inner, name, digest) = (Arc::clone(&self.inner), name.clone(), *digest);
+        self.to_the_end(async move { inner.link_layer(&name, &digest).await }).await
     }
 
-    /// Any repository that holds the blob, for a mount without `from`. Bounded in cost.
+    /// Whether a blob is stored whole anywhere, for a mount without `from`. Costs one look.
     pub async fn is_stored(&self, digest: &Digest) -> Result<bool, Error> {
-        let _ = digest;
-        todo!()
+        self.inner.is_stored(digest).await
     }
 
     /// Stores a manifest under its digest (already verified by the caller), links it, then points `tags` at it.
@@ -88,85 +182,140 @@ impl Writer {
         content: Bytes,
         tags: &[Tag],
     ) -> Result<(), Error> {
-        let _ = (name, digest, content, tags);
-        todo!()
+        let (inner, name, digest, tags) = (Arc::clone(&self.inner), name.clone(), *digest, tags.to_vec());
+        self.to_the_end(async move { inner.put_manifest(&name, &digest, content, tags).await }).await
     }
 
     /// Removes a tag and leaves the manifest; `false` where it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnlyRoot`] where a root that is only read has it too.
     pub async fn delete_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
-        let _ = (name, tag);
-        todo!()
+        let (inner, dir) = (Arc::clone(&self.inner), Dir::Tag(name.clone(), tag.clone()));
+        let path = Entry::TagCurrent(name.clone(), tag.clone()).path();
+        self.to_the_end(async move { inner.delete(path, dir).await }).await
     }
 
     /// Removes a manifest from a repository with all tags that point at it; `false` where it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnlyRoot`] where a root that is only read has it too.
     pub async fn delete_revision(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
-        let _ = (name, digest);
-        todo!()
+        let (inner, name, digest) = (Arc::clone(&self.inner), name.clone(), *digest);
+        self.to_the_end(async move { inner.delete_revision(&name, &digest).await }).await
     }
 
     /// Removes a blob from a repository; `false` where it is not linked. The bytes stay for garbage collection.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnlyRoot`] where a root that is only read has it too.
     pub async fn delete_layer(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
-        let _ = (name, digest);
-        todo!()
+        let (inner, dir) = (Arc::clone(&self.inner), Dir::Layer(name.clone(), *digest));
+        let path = Entry::LayerLink(name.clone(), *digest).path();
+        self.to_the_end(async move { inner.delete(path, dir).await }).await
     }
 
     /// Removes the bytes of a blob that nothing links, unless it was stored, pushed again or linked since `since`;
     /// says whether it did. The check and the removal are one: no push can come between them.
     pub async fn remove_blob(&self, digest: &Digest, since: SystemTime) -> Result<bool, Error> {
-        let _ = (digest, since);
-        todo!()
+        let (inner, digest) = (Arc::clone(&self.inner), *digest);
+        self.to_the_end(async move { inner.remove_blob(&digest, since).await }).await
     }
 
     /// Forgets every upload that began before `before` and that nobody appends to, as distribution's
     /// `uploadpurging` does; gives how many.
     pub async fn purge_uploads(&self, before: SystemTime) -> Result<usize, Error> {
-        let _ = before;
-        todo!()
+        let inner = Arc::clone(&self.inner);
+        self.to_the_end(async move { inner.purge_uploads(before).await }).await
     }
 
-    /// Can it take writes: space is left, the root is not remounted read-only, no I/O error stands.
+    /// Can it take writes: space is left, the root is not remounted read-only, no I/O error stands. After an I/O error
+    /// a little is written to see whether it still does.
+    ///
+    /// # Errors
+    /// Why it cannot.
     pub async fn check_writable(&self) -> Result<(), Error> {
-        todo!()
+        let health = self.inner.health.clone();
+        blocking(move || health.check()).await
+    }
+
+    /// The root that is written.
+    pub(super) fn root(&self) -> &Path {
+        self.inner.health.root()
+    }
+
+    /// Removes what a crash left of ours. May wait.
+    pub(super) fn clean_up(&self) {
+        self.inner.publisher.clean_up();
+    }
+
+    /// Waits until everything that was begun is done.
+    pub(super) async fn close(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// Does something to its end, whether or not the caller waits for it: half a push is of no use to anybody.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        match self.inner.tasks.spawn(work).await {
+            Ok(done) => done,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::Closed),
+            },
+        }
     }
 }
 
-/// An upload that is open for appending. Dropping it keeps what was written and hashed.
-#[derive(Debug)]
-pub struct Append {}
-
-impl Append {
-    /// How many bytes the upload holds.
-    pub fn offset(&self) -> u64 {
-        todo!()
+impl Inner {
+    async fn session(&self, name: &RepositoryName, id: UploadId) -> Result<Option<Arc<Session>>, Error> {
+        if let Some(session) = self.pipeline.uploads.known(name, id) {
+            return Ok(Some(session));
+        }
+        let (pipeline, name) = (Arc::clone(&self.pipeline), name.clone());
+        blocking(move || pipeline.uploads.find(&name, id)).await
     }
 
-    /// Appends; hashing and writing overlap, and the call waits only while both are behind by a bounded amount.
-    pub async fn write(&mut self, data: Bytes) -> Result<(), Error> {
-        let _ = data;
-        todo!()
+    /// An upload, and the right to append to it.
+    async fn hold(&self, name: &RepositoryName, id: UploadId) -> Result<Option<(Arc<Session>, Held)>, Error> {
+        let Some(session) = self.session(name, id).await? else { return Ok(None) };
+        if let Some(held) = session.try_hold() {
+            return Ok(Some((session, held)));
+        }
+        if !session.is_closing.load(Ordering::Acquire) {
+            return Err(Error::UploadBusy);
+        }
+        match tokio::time::timeout(Writer::TIDIED_WITHIN, session.hold()).await {
+            Ok(held) => Ok(Some((session, held))),
+            Err(_) => Err(Error::UploadBusy),
+        }
     }
 
-    /// Waits until everything is written and hashed; gives the new offset.
-    pub async fn close(self) -> Result<u64, Error> {
-        todo!()
+    async fn is_stored(&self, digest: &Digest) -> Result<bool, Error> {
+        let (contents, digest) = (self.contents.clone(), *digest);
+        match self.roots.any(move |source, wait| contents.blob(source, &digest, wait)).await {
+            Ok(blob) => Ok(blob.is_some()),
+            Err(Error::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Takes back what was appended since opening: a chunk of the wrong length must not be kept.
-    pub async fn undo(self) -> Result<(), Error> {
-        todo!()
+    /// Fails where a root that is only read holds what is to be removed: it would still be there.
+    async fn check_removable(&self, path: RelativePath) -> Result<(), Error> {
+        match self.roots.other_with(self.health.root(), path).await? {
+            Some(path) => Err(Error::ReadOnlyRoot { path }),
+            None => Ok(()),
+        }
     }
 }
 
-/// How an upload ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// The blob is stored, linked and durable.
-    Stored,
-    /// The bytes have another digest; the upload is gone.
-    Mismatch {
-        /// What the bytes have.
-        computed: Digest,
-    },
-    /// There is no such upload.
-    Unknown,
+/// Whether something was there to be done with.
+fn was_there(outcome: Outcome) -> bool {
+    outcome == Outcome::Done
 }
+
+#[cfg(test)]
+mod tests;

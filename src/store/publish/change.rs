@@ -1,0 +1,186 @@
+//! `Change`: one thing that becomes different in the tree.
+//!
+//! Knows what each change does to names, and what must be synced for it to
+//! last. Does not know when.
+
+use std::time::SystemTime;
+
+use storage_layout::Digest;
+use storage_layout::Dir;
+use storage_layout::Entry;
+use storage_layout::RepositoryName;
+use storage_layout::Tag;
+use storage_layout::parse_link;
+
+use crate::store::Error;
+use crate::store::Version;
+use crate::store::content::is_of_nothing;
+use crate::store::disk::DiskFile;
+use crate::store::disk::DiskPath;
+use crate::store::publish::TRASH;
+use crate::store::publish::batch::Batch;
+
+/// One thing that becomes different in the tree.
+#[derive(Debug)]
+pub(in crate::store) enum Change {
+    /// Files and directories that were staged become durable.
+    Sync(Vec<DiskFile>, Vec<DiskPath>),
+    /// A blob is stored whole, and counts as used now; otherwise the publication ends.
+    Require(Digest),
+    /// A staged file becomes a blob of this length, unless it is stored whole already.
+    Blob(DiskPath, Digest, u64),
+    /// A staged file becomes a link to `Digest`, unless there is such a link already.
+    Link(DiskPath, Entry, Digest),
+    /// A staged directory becomes a tag that points at `Digest`.
+    Tag(DiskPath, RepositoryName, Tag, Digest),
+    /// A directory is removed with all that is in it; where there is none, the publication ends.
+    Remove(Dir),
+    /// As [`Change::Remove`], but a power cut may bring it back.
+    Forget(Dir),
+    /// A blob is removed, unless it was used at that time or later: then the publication ends.
+    Sweep(Digest, SystemTime),
+}
+
+/// How changes ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Outcome {
+    /// They are made and durable.
+    Done,
+    /// Something that they need is not there; no later step was taken.
+    Ended,
+}
+
+impl Batch<'_> {
+    /// Makes the changes of a step, up to one that ends the publication.
+    pub(super) fn apply_all(&mut self, changes: Vec<Change>) -> Result<Outcome, Error> {
+        for change in changes {
+            if self.apply(change)? == Outcome::Ended {
+                return Ok(Outcome::Ended);
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn apply(&mut self, change: Change) -> Result<Outcome, Error> {
+        match change {
+            Change::Sync(files, dirs) => self.sync_staged(files, dirs),
+            Change::Require(digest) => return self.require(&digest),
+            Change::Blob(staged, digest, len) => self.place_blob(&staged, &digest, len)?,
+            Change::Link(staged, link, target) => self.place_link(&staged, &link.path().into(), &target)?,
+            Change::Tag(staged, name, tag, target) => self.place_tag(&staged, &name, &tag, &target)?,
+            Change::Remove(dir) => return self.remove(&dir.path().into()),
+            Change::Forget(dir) => return self.throw_away(&dir.path().into()),
+            Change::Sweep(digest, since) => return self.sweep(&digest, since),
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn require(&mut self, digest: &Digest) -> Result<Outcome, Error> {
+        let at = Entry::Blob(*digest).path().into();
+        match self.whole(&at, digest) {
+            Some(_) => self.keep_blob(&at).map(|()| Outcome::Done),
+            None => Ok(Outcome::Ended),
+        }
+    }
+
+    fn place_blob(&mut self, staged: &DiskPath, digest: &Digest, len: u64) -> Result<(), Error> {
+        let at = Entry::Blob(*digest).path().into();
+        if self.whole(&at, digest).is_some_and(|version| version.len() == len) {
+            let _ = self.of.disk.remove_file(staged);
+            return self.keep_blob(&at);
+        }
+        // The age of a blob is that of its publication, not of its upload's last byte: garbage collection spares what
+        // is young.
+        self.touch(staged)?;
+        self.place(staged, &at)
+    }
+
+    /// A blob that is stored already is used now, and as durable as one that was stored now.
+    fn keep_blob(&mut self, at: &DiskPath) -> Result<(), Error> {
+        self.touch(at)?;
+        self.confirm(at)
+    }
+
+    /// The version of a stored blob that is not known to be damaged. A symbolic link in its place is no blob.
+    fn whole(&self, at: &DiskPath, digest: &Digest) -> Option<Version> {
+        let version = self.of.tree.version_at(at).ok()??;
+        let is_whole =
+            !self.of.contents.is_damaged(&version) && (!version.is_empty() || is_of_nothing(digest));
+        is_whole.then_some(version)
+    }
+
+    fn place_link(&mut self, staged: &DiskPath, at: &DiskPath, target: &Digest) -> Result<(), Error> {
+        let present = self.of.tree.read_at(at).ok().flatten();
+        if present.is_some_and(|content| parse_link(&content).is_ok_and(|present| present == *target)) {
+            let _ = self.of.disk.remove_file(staged);
+            return self.confirm(at);
+        }
+        self.place(staged, at)
+    }
+
+    /// A new tag appears whole; of one that is there, first the index gets an entry and then the tag points at it.
+    fn place_tag(
+        &mut self,
+        staged: &DiskPath,
+        name: &RepositoryName,
+        tag: &Tag,
+        target: &Digest,
+    ) -> Result<(), Error> {
+        let at: DiskPath = Dir::Tag(name.clone(), tag.clone()).path().into();
+        if self.of.tree.version_at(&at)?.is_none() {
+            return self.place(staged, &at);
+        }
+        let index = Entry::TagIndex(name.clone(), tag.clone(), *target).path().into();
+        self.place_link(&index_link(staged, target), &index, target)?;
+        let current = Entry::TagCurrent(name.clone(), tag.clone()).path().into();
+        self.place_link(&current_link(staged), &current, target)?;
+        self.trash.push(staged.clone());
+        Ok(())
+    }
+
+    fn remove(&mut self, at: &DiskPath) -> Result<Outcome, Error> {
+        let outcome = self.throw_away(at)?;
+        if outcome == Outcome::Done {
+            self.dirs.extend(at.parent());
+        }
+        Ok(outcome)
+    }
+
+    /// Renames a directory away, whole, to be taken apart later.
+    fn throw_away(&mut self, at: &DiskPath) -> Result<Outcome, Error> {
+        if self.of.tree.version_at(at)?.is_none() {
+            return Ok(Outcome::Ended);
+        }
+        let trash = self.of.new_name(TRASH);
+        self.of.disk.rename(at, &trash).map_err(|error| self.of.health.failed("remove", at, error))?;
+        self.trash.push(trash);
+        Ok(Outcome::Done)
+    }
+
+    fn sweep(&mut self, digest: &Digest, since: SystemTime) -> Result<Outcome, Error> {
+        let at: DiskPath = Entry::Blob(*digest).path().into();
+        match self.of.tree.version_at(&at)? {
+            Some(version) if version.modified() < since => {
+                self.of.contents.forget(digest);
+                self.remove(&Dir::Blob(*digest).path().into())
+            }
+            _ => Ok(Outcome::Ended),
+        }
+    }
+
+    fn touch(&self, at: &DiskPath) -> Result<(), Error> {
+        let touched = self.of.disk.touch(at, SystemTime::now());
+        touched.map_err(|error| self.of.health.failed("touch", at, error))
+    }
+}
+
+/// The link in a staged tag that says what it points at.
+pub(in crate::store) fn current_link(staged: &DiskPath) -> DiskPath {
+    staged.join("current").join("link")
+}
+
+/// The link in a staged tag that says what it pointed at.
+pub(in crate::store) fn index_link(staged: &DiskPath, target: &Digest) -> DiskPath {
+    let algorithm = staged.join("index").join(target.algorithm().as_str());
+    algorithm.join(&target.hex().to_string()).join("link")
+}
