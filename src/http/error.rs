@@ -291,6 +291,7 @@ fn registry_status(error: &registry::Error) -> StatusCode {
             store::Error::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
             store::Error::BecameReadOnly { .. } | store::Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
             store::Error::UploadBusy => StatusCode::CONFLICT,
+            store::Error::ReadOnlyRoot { .. } => StatusCode::METHOD_NOT_ALLOWED,
             store::Error::Io { .. }
             | store::Error::Medium { .. }
             | store::Error::Lookup { .. }
@@ -320,6 +321,7 @@ fn registry_code(error: &registry::Error) -> ErrorCode {
                 ErrorCode::Unavailable
             }
             store::Error::UploadBusy => ErrorCode::BlobUploadInvalid,
+            store::Error::ReadOnlyRoot { .. } => ErrorCode::Unsupported,
             store::Error::Io { .. }
             | store::Error::Medium { .. }
             | store::Error::Lookup { .. }
