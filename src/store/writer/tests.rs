@@ -76,7 +76,10 @@ async fn a_push_leaves_what_distribution_would() {
     let (layer_digest, manifest_digest) = (sha256(&layer), sha256(&manifest));
     assert_eq!(push(&store, "a/b", &layer).await.unwrap(), Finish::Stored);
     let writer = store.writer().unwrap();
-    writer.put_manifest(&name("a/b"), &manifest_digest, manifest.clone(), &[tag("v1"), tag("v2")]).await.unwrap();
+    writer
+        .put_manifest(&name("a/b"), &manifest_digest, manifest.clone(), &[tag("v1"), tag("v2")])
+        .await
+        .unwrap();
     store.close().await;
     let v2 = "docker/registry/v2";
     let (l, m) = (layer_digest.hex().to_string(), manifest_digest.hex().to_string());
