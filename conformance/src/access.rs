@@ -236,7 +236,7 @@ fn by_clients(bench: &Bench, endpoint: &Endpoint) -> Result<()> {
         .args(["pull", "--tls-verify=false", &format!("{runnable}:v1")])
         .current_dir(home)
         .env("HOME", home);
-    bench.run("podman-pull", &mut podman)?.success()?;
+    bench.run("podman-pull", &podman)?.success()?;
     let mut podman = tool(Tool::Podman)?;
     podman.args(storage).args([
         "push",

@@ -99,7 +99,7 @@ impl Bench {
     }
 
     /// Runs a command to its end within two minutes; its outputs stay in `name.out` and `name.err`.
-    pub(crate) fn run(&self, name: &str, command: &mut Command) -> Result<Finished> {
+    pub(crate) fn run(&self, name: &str, command: &Command) -> Result<Finished> {
         process::run(command, &self.directory.join(format!("{name}.log")), COMMAND_LIMIT)
     }
 
@@ -118,7 +118,7 @@ impl Bench {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(arguments).current_dir(source()).env("CARGO_TERM_COLOR", "never");
         cargo.envs(environment.iter().copied());
-        process::run(&mut cargo, &self.directory.join(format!("{name}.log")), BUILD_LIMIT)
+        process::run(&cargo, &self.directory.join(format!("{name}.log")), BUILD_LIMIT)
     }
 
     fn larder(&self) -> Result<PathBuf> {

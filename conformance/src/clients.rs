@@ -141,12 +141,12 @@ impl Way {
     }
 
     /// Runs a client's command; `name` tells its outputs apart.
-    fn run(&self, name: &str, command: &mut Command) -> Result<String> {
+    fn run(&self, name: &str, command: &Command) -> Result<String> {
         self.try_run(name, command)?.success()
     }
 
     /// The same, where it may fail.
-    fn try_run(&self, name: &str, command: &mut Command) -> Result<Finished> {
+    fn try_run(&self, name: &str, command: &Command) -> Result<Finished> {
         self.bench.run(name, command)
     }
 

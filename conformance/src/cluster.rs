@@ -149,7 +149,7 @@ pub(crate) fn mirror(bench: &Bench) -> Result<String> {
         let directory = bench.directory().join(digest.trim_start_matches("sha256:"));
         pull.arg(format!("dir:{}", directory.display()));
         pull.env("SSL_CERT_FILE", &ca);
-        bench.run("pull", &mut pull)?.success()?;
+        bench.run("pull", &pull)?.success()?;
         let manifest = fs::read(directory.join("manifest.json"))?;
         ensure!(crate::image::digest(&manifest) == **digest, "{repository}@{digest} is another manifest");
     }
@@ -174,7 +174,7 @@ fn by_tag_is_not_asked_here(
     let mut pull = Command::new(bench.tools().path(Tool::Skopeo)?);
     pull.arg("--insecure-policy").arg("--registries-conf").arg(configuration).env("SSL_CERT_FILE", ca);
     pull.args(["inspect", "--raw", "docker://quay.io/openshift-release-dev/ocp-release:any"]);
-    ensure!(!bench.run("by-tag", &mut pull)?.status.success(), "a tag was pulled from a mirror for digests");
+    ensure!(!bench.run("by-tag", &pull)?.status.success(), "a tag was pulled from a mirror for digests");
     Ok(())
 }
 

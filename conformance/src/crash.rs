@@ -87,12 +87,11 @@ fn push_until_killed(registry: Registry, round: u64, life: u64) -> Result<Vec<Ac
 
 /// Pushes images until the server is gone.
 fn push_forever(endpoint: &Endpoint, seed: u64, acknowledged: &Mutex<Vec<Acknowledged>>) -> Result<()> {
-    const REPOSITORIES: [&str; 2] = ["openshift/release", "a/b"];
     let mut random = Rng::with_seed(seed);
     let keep =
         |thing| acknowledged.lock().map(|mut list| list.push(thing)).map_err(|_| anyhow::anyhow!("poisoned"));
     for number in 0.. {
-        let repository = REPOSITORIES[usize::from(random.bool())];
+        let repository = if random.bool() { "openshift/release" } else { "a/b" };
         let image = Image::random(&mut random, &[3_000, 90_000])?;
         for blob in image.blobs() {
             client::push_blob(endpoint, repository, blob)?;
@@ -126,7 +125,7 @@ pub(crate) fn second_writer(bench: &Bench) -> Result<String> {
     let mut second = Command::new(bench.program(Kind::Larder)?);
     second.arg("serve").arg("--root").arg(&root).arg("--listen").arg(free_address()?.to_string());
     let log = bench.directory().join("second.log");
-    let refused = process::run(&mut second, &log, Duration::from_secs(10)).context("the second writer")?;
+    let refused = process::run(&second, &log, Duration::from_secs(10)).context("the second writer")?;
     ensure!(!refused.status.success(), "the second writer ended as if all was well");
     let said = refused.said();
     ensure!(said.contains(&root.display().to_string()), "its message does not name the root: {said}");

@@ -98,7 +98,7 @@ fn no_configuration(bench: &Bench) -> Result<()> {
     let (root, address) = (bench.directory().join("newcomer"), free_address()?);
     let mut command = Command::new(bench.program(bench.against())?);
     command.arg("serve").env("LARDER_ROOT", &root).env("LARDER_LISTEN", address.to_string());
-    let running = start(bench, "newcomer", &mut command)?;
+    let running = start(bench, "newcomer", &command)?;
     let endpoint = Endpoint::plain(address);
     client::retried(|| endpoint.get("/v2/")?.expect(200)).with_context(|| running.said())?;
     let image = Image::random(&mut Rng::with_seed(111), &[1_000])?;
@@ -127,7 +127,7 @@ fn wrong_configurations(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-fn start(bench: &Bench, name: &str, command: &mut Command) -> Result<Running> {
+fn start(bench: &Bench, name: &str, command: &Command) -> Result<Running> {
     let log = bench.directory().join(format!("{name}.log"));
     let running = Running::start(command, &log, &log)?;
     std::thread::sleep(Duration::from_millis(50));

@@ -140,7 +140,7 @@ fn issue_by_openssl(bench: &Bench, directory: &Path, arguments: &[&str]) -> Resu
     ]);
     request.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     request.arg("-key").arg(&identity.key).arg("-out").arg(&identity.certificate);
-    bench.run("certificate", &mut request)?.success()?;
+    bench.run("certificate", &request)?.success()?;
     Ok(identity)
 }
 

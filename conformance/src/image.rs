@@ -1,6 +1,5 @@
 //! Images out of nothing: real layers, configs and manifests that every client accepts.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::Result;
@@ -117,11 +116,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn random_bytes(random: &mut Rng, length: usize) -> Vec<u8> {

@@ -128,7 +128,7 @@ fn survive_collection(bench: &Bench, from: Kind, collector: Kind) -> Result<()> 
         .args(["garbage-collect", "--delete-untagged"])
         .arg(configuration)
         .env("OTEL_TRACES_EXPORTER", "none");
-    let said = bench.run("garbage-collect", &mut command)?.success()?;
+    let said = bench.run("garbage-collect", &command)?.success()?;
     ensure!(said.contains("blobs marked"), "it collected nothing: {said}");
     let reader = bench.start(from, &Setup::new(&root))?;
     read_all_after_collection(&reader.endpoint)?;

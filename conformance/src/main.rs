@@ -23,6 +23,7 @@ mod cluster;
 mod crash;
 mod credentials;
 mod damage;
+mod differential;
 mod dropin;
 mod fixtures;
 mod handshake;

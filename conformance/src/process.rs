@@ -61,7 +61,7 @@ impl Finished {
 ///
 /// # Errors
 /// It cannot be started, or does not end within `limit` (then its whole group is killed).
-pub(crate) fn run(command: &mut Command, log: &Path, limit: Duration) -> Result<Finished> {
+pub(crate) fn run(command: &Command, log: &Path, limit: Duration) -> Result<Finished> {
     let (out, err) = (log.with_extension("out"), log.with_extension("err"));
     let mut running = Running::start(command, &out, &err)?;
     let status = running.wait(limit)?;
@@ -79,7 +79,7 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts `command`, its outputs going to the files `out` and `err` (which may be the same).
-    pub(crate) fn start(command: &mut Command, out: &Path, err: &Path) -> Result<Self> {
+    pub(crate) fn start(command: &Command, out: &Path, err: &Path) -> Result<Self> {
         let stdout = File::create(out).with_context(|| format!("creating `{}`", out.display()))?;
         let stderr = if out == err { stdout.try_clone()? } else { File::create(err)? };
         let mut bound = dying_with_us(command);
@@ -120,7 +120,7 @@ impl Running {
     pub(crate) fn kill(&mut self) {
         if let Ok(pid) = self.pid() {
             // The group may be gone already, which is what is wanted.
-            drop(rustix::process::kill_process_group(pid, Signal::KILL));
+            let _gone = rustix::process::kill_process_group(pid, Signal::KILL);
         }
         drop(self.child.wait());
     }
@@ -182,7 +182,6 @@ fn tail(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
 
@@ -192,7 +191,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 60 & echo $!; wait"]);
         let log = directory.path().join("log");
-        run(&mut command, &log, Duration::from_millis(300)).unwrap_err();
+        run(&command, &log, Duration::from_millis(300)).unwrap_err();
         let child: u32 = std::fs::read_to_string(log.with_extension("out")).unwrap().trim().parse().unwrap();
         let gone = || !Path::new(&format!("/proc/{child}/exe")).exists();
         assert!((0..100).any(|_| gone() || {
@@ -206,7 +205,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "echo no luck >&2; exit 3"]);
-        let finished = run(&mut command, &directory.path().join("log"), Duration::from_secs(10)).unwrap();
+        let finished = run(&command, &directory.path().join("log"), Duration::from_secs(10)).unwrap();
         let error = finished.success().unwrap_err().to_string();
         assert!(error.contains("no luck"), "{error}");
     }

@@ -148,7 +148,6 @@ fn reset(socket: &TcpStream) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
 

@@ -196,8 +196,8 @@ impl Registry {
     fn try_start(kind: Kind, program: &Path, setup: &Setup, directory: &Path) -> Result<Self> {
         let address = free_address()?;
         let log = directory.join(format!("{kind:?}-{}.log", address.port()).to_lowercase());
-        let mut command = setup.command(kind, program, address, directory)?;
-        let running = Running::start(&mut command, &log, &log)?;
+        let command = setup.command(kind, program, address, directory)?;
+        let running = Running::start(&command, &log, &log)?;
         let mut registry = Self { endpoint: setup.endpoint(address), running };
         registry.wait_until_ready().with_context(|| format!("starting {kind:?}"))?;
         Ok(registry)
@@ -252,11 +252,6 @@ impl Registry {
     /// Kills it at once.
     pub(crate) fn kill(mut self) {
         self.running.kill();
-    }
-
-    /// Whether it still runs.
-    pub(crate) fn is_running(&mut self) -> Result<bool> {
-        Ok(self.running.ended()?.is_none())
     }
 
     /// The most memory it ever held, in bytes.

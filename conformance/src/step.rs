@@ -12,6 +12,7 @@ use crate::clients;
 use crate::cluster;
 use crate::crash;
 use crate::damage;
+use crate::differential;
 use crate::dropin;
 use crate::handshake;
 use crate::hostile;
@@ -66,6 +67,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("suite-1.1.1-read-only", "its pull category over the payload", &[Tool::Suite111], suite::v111_read_only),
     step("wire", "what clients need and no suite tests", &[], wire::checked),
     step("payload", "every byte of the payload, from a tree and from its image", &[], payload::served),
+    step("differential", "the same requests to distribution 2.8.2", &[Tool::Distribution2], differential::compared),
     step("interop-2.8", "one tree with distribution 2.8.2", &[Tool::Distribution2], interop::with_distribution2),
     step("interop-3.1", "one tree with distribution 3.1", &[Tool::Distribution3], interop::with_distribution3),
     step("damaged-store", "what is whole is served, what is damaged refused", &[], damage::served),

@@ -76,7 +76,7 @@ pub(crate) fn main_read_only(bench: &Bench) -> Result<String> {
         suite.env("OCI_RO_DATA_BLOBS", words(repository.blobs.iter()));
         // At this commit the program breaks while it writes its files, after the whole report went
         // to standard output: so the line of the report is what counts, not the exit status.
-        let said = bench.run(&name.replace('/', "-"), &mut suite)?.stdout;
+        let said = bench.run(&name.replace('/', "-"), &suite)?.stdout;
         let verdict = said.lines().find_map(|line| line.strip_prefix("OCI Conformance Result: "));
         ensure!(verdict == Some("Pass"), "{name}: {verdict:?}\n{}", unwell(&said));
         let tested = said.lines().filter(|line| {
@@ -130,7 +130,7 @@ fn pull_111(
     suite.env("OCI_TEST_PULL", "1").env("OCI_TAG_NAME", image.0).env("OCI_MANIFEST_DIGEST", image.1);
     suite.env("OCI_BLOB_DIGEST", repository.blobs.first().context("a repository without blobs")?);
     suite.env("OCI_REPORT_DIR", bench.directory()).arg("-ginkgo.no-color");
-    let finished = bench.run(&format!("{}-{}", name.replace('/', "-"), image.0), &mut suite)?;
+    let finished = bench.run(&format!("{}-{}", name.replace('/', "-"), image.0), &suite)?;
     let tally = Tally::read(&bench.directory().join("junit.xml"))?;
     ensure!(
         finished.status.success() && tally.failed.is_empty(),

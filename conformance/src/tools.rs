@@ -186,7 +186,7 @@ impl Tools {
         let apt = |arguments: &[&str]| {
             let mut command = Command::new("apt-get");
             command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-            process::run(&mut command, &self.log(package), INSTALL_LIMIT)?.success()
+            process::run(&command, &self.log(package), INSTALL_LIMIT)?.success()
         };
         let install = ["install", "--yes", "--no-install-recommends", package];
         // The list of packages may be older than the archive, or not there yet.
@@ -203,7 +203,7 @@ impl Tools {
         }
         let Some(mut go) = go() else { return Ok(Err(no_go(program))) };
         go.args(["install", &format!("{package}@{version}")]).env("GOBIN", &directory);
-        process::run(&mut go, &self.log(program), INSTALL_LIMIT)?.success()?;
+        process::run(&go, &self.log(program), INSTALL_LIMIT)?.success()?;
         Ok(Ok(path))
     }
 
@@ -215,7 +215,7 @@ impl Tools {
         }
         let Some(mut go) = go() else { return Ok(Err(no_go(module))) };
         go.args(build).arg("-o").arg(&path).arg(SUITE).current_dir(&source);
-        process::run(&mut go, &self.log(module), INSTALL_LIMIT)?.success()?;
+        process::run(&go, &self.log(module), INSTALL_LIMIT)?.success()?;
         Ok(Ok(path))
     }
 

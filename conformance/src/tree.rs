@@ -217,7 +217,6 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
     use crate::fixtures;

@@ -32,7 +32,7 @@ pub(super) fn run(way: &Way, image: &Image) -> Result<()> {
     fs::create_dir_all(way.path("saved"))?;
     let mut save = alone(way)?;
     save.args(["save", "--format=oci-dir", "--output=saved", &format!("{source}:v1")]);
-    way.run("save", &mut save)?;
+    way.run("save", &save)?;
     // What podman stores it compresses anew, so of the saved image only what is in it can be compared.
     ensure!(way.path("saved/index.json").exists(), "nothing was saved");
     layout::check_config(image, &way.path("saved"))
@@ -42,10 +42,10 @@ pub(super) fn run(way: &Way, image: &Image) -> Result<()> {
 fn sign_in(way: &Way) -> Result<()> {
     let wrong = login(way, "wrong")?;
     ensure!(
-        !way.try_run("login-wrong", &mut login(way, "wrong")?)?.status.success(),
+        !way.try_run("login-wrong", &login(way, "wrong")?)?.status.success(),
         "a wrong password: {wrong:?}"
     );
-    way.run("login", &mut login(way, credentials::PASSWORD)?)?;
+    way.run("login", &login(way, credentials::PASSWORD)?)?;
     Ok(())
 }
 

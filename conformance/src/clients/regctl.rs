@@ -49,7 +49,7 @@ fn configure(way: &Way) -> Result<()> {
             set.arg(format!("--cacert={}", std::fs::read_to_string(directory.join("ca.crt"))?))
         }
     };
-    way.run("configure", &mut set)?;
+    way.run("configure", &set)?;
     Ok(())
 }
 

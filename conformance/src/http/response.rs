@@ -185,7 +185,6 @@ fn read_chunks(reader: &mut impl BufRead) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
 

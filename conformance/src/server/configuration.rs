@@ -11,6 +11,14 @@ use super::Setup;
 
 /// What distribution must be told to serve `setup` at `address`.
 pub(super) fn render(setup: &Setup, address: SocketAddr) -> Result<String> {
+    let mut http = json!({
+        "addr": address.to_string(),
+        "secret": "conformance",
+        "headers": { "X-Content-Type-Options": ["nosniff"] },
+    });
+    if let Some((identity, _)) = &setup.tls {
+        insert(&mut http, "tls", json!({ "certificate": identity.certificate, "key": identity.key }));
+    }
     let mut configuration = json!({
         "version": "0.1",
         "log": { "level": "info" },
@@ -19,22 +27,22 @@ pub(super) fn render(setup: &Setup, address: SocketAddr) -> Result<String> {
             "delete": { "enabled": true },
             "maintenance": maintenance(setup.access),
         },
-        "http": {
-            "addr": address.to_string(),
-            "secret": "conformance",
-            "headers": { "X-Content-Type-Options": ["nosniff"] },
-        },
+        "http": http,
     });
-    if let Some((identity, _)) = &setup.tls {
-        configuration["http"]["tls"] = json!({ "certificate": identity.certificate, "key": identity.key });
-    }
     if let Some(file) = &setup.htpasswd {
-        configuration["auth"] = json!({ "htpasswd": { "realm": "conformance", "path": file } });
+        let htpasswd = json!({ "realm": "conformance", "path": file });
+        insert(&mut configuration, "auth", json!({ "htpasswd": htpasswd }));
     }
     for (key, value) in &setup.members {
-        configuration[key] = serde_json::from_str(value)?;
+        insert(&mut configuration, key, serde_json::from_str(value)?);
     }
     Ok(configuration.to_string())
+}
+
+fn insert(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
 }
 
 fn maintenance(access: Access) -> Value {

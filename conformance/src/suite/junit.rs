@@ -51,7 +51,6 @@ fn attribute<'a>(element: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
 

@@ -120,7 +120,7 @@ fn not_manifests(endpoint: &Endpoint) -> Result<()> {
             r#"{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"sha256:..","size":2},"layers":[]}"#
                 .into(),
         ),
-        (INDEX, of_other_type.clone()),
+        (INDEX, of_other_type),
     ] {
         let answer = put_manifest(endpoint, REPOSITORY, "broken", media_type, text.as_bytes())?;
         answer
