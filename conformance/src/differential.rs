@@ -47,7 +47,8 @@ pub(crate) fn compared(bench: &Bench) -> Result<String> {
     let ours = serve(bench, bench.against(), "ours")?;
     let payload = Payload::read()?;
     let asked = requests::all(&payload);
-    let mut unused: BTreeMap<_, _> = intended::ALL.iter().map(|intention| (intention.why, intention)).collect();
+    let mut unused: BTreeMap<_, _> =
+        intended::ALL.iter().map(|intention| (intention.why, intention)).collect();
     let mut unintended = Vec::new();
     for request in &asked {
         for difference in compare(request, &theirs.endpoint, &ours.endpoint)? {
@@ -60,9 +61,18 @@ pub(crate) fn compared(bench: &Bench) -> Result<String> {
     theirs.stop()?;
     ours.stop()?;
     if !unintended.is_empty() {
-        bail!("{} unintended differences in {} requests\n{}", unintended.len(), asked.len(), unintended.join("\n"));
+        bail!(
+            "{} unintended differences in {} requests\n{}",
+            unintended.len(),
+            asked.len(),
+            unintended.join("\n")
+        );
     }
-    ensure!(unused.is_empty(), "intended differences that nothing shows: {:#?}", unused.keys().collect::<Vec<_>>());
+    ensure!(
+        unused.is_empty(),
+        "intended differences that nothing shows: {:#?}",
+        unused.keys().collect::<Vec<_>>()
+    );
     Ok(format!("{} requests, {} intended kinds of difference", asked.len(), intended::ALL.len()))
 }
 

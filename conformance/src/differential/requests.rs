@@ -111,7 +111,8 @@ const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vn
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 fn reads(payload: &Payload) -> Vec<Asked> {
-    let mut asked = vec![Asked::new("GET", "/v2/"), Asked::new("GET", "/v2/_catalog"), Asked::new("GET", "/")];
+    let mut asked =
+        vec![Asked::new("GET", "/v2/"), Asked::new("GET", "/v2/_catalog"), Asked::new("GET", "/")];
     for page in ["n=3", "n=3&last=library/app", "n=100", "last=tools/multi"] {
         asked.push(Asked::new("GET", format!("/v2/_catalog?{page}")));
     }
@@ -119,12 +120,18 @@ fn reads(payload: &Payload) -> Vec<Asked> {
         asked.push(Asked::new("GET", format!("/v2/{name}/tags/list")));
         for reference in repository.tags.keys().chain(repository.manifests.keys()) {
             for method in ["GET", "HEAD"] {
-                asked.push(Asked::new(method, format!("/v2/{name}/manifests/{reference}")).header("Accept", ACCEPT));
+                asked.push(
+                    Asked::new(method, format!("/v2/{name}/manifests/{reference}")).header("Accept", ACCEPT),
+                );
             }
         }
         for digest in repository.manifests.keys() {
             let path = format!("/v2/{name}/manifests/{digest}");
-            asked.push(Asked::new("GET", path).header("Accept", ACCEPT).header("If-None-Match", format!("\"{digest}\"")));
+            asked.push(
+                Asked::new("GET", path)
+                    .header("Accept", ACCEPT)
+                    .header("If-None-Match", format!("\"{digest}\"")),
+            );
         }
         for digest in &repository.blobs {
             for method in ["GET", "HEAD"] {
@@ -138,11 +145,20 @@ fn reads(payload: &Payload) -> Vec<Asked> {
 }
 
 fn ranges(payload: &Payload) -> Vec<Asked> {
-    let largest = payload.repositories.get("library/app").and_then(|repository| {
-        repository.blobs.iter().max_by_key(|digest| payload.blobs.get(*digest))
-    });
+    let largest = payload
+        .repositories
+        .get("library/app")
+        .and_then(|repository| repository.blobs.iter().max_by_key(|digest| payload.blobs.get(*digest)));
     let path = format!("/v2/library/app/blobs/{}", largest.map_or("", String::as_str));
-    let ranges = ["bytes=0-0", "bytes=0-", "bytes=100-200", "bytes=-5", "bytes=5-999999", "bytes=1-2,5-6", "bytes=-999999"];
+    let ranges = [
+        "bytes=0-0",
+        "bytes=0-",
+        "bytes=100-200",
+        "bytes=-5",
+        "bytes=5-999999",
+        "bytes=1-2,5-6",
+        "bytes=-999999",
+    ];
     let range = |range: &str| Asked::new("GET", &path).header("Range", range);
     ranges.into_iter().map(range).collect()
 }
