@@ -7,6 +7,7 @@
 mod background;
 #[cfg(test)]
 mod fixture;
+pub mod gc;
 mod pace;
 pub mod releases;
 mod tree;

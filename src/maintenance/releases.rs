@@ -268,3 +268,6 @@ impl fmt::Display for Missing {
         if digest == lacks { write!(f, " {digest}") } else { write!(f, " {digest} (its {lacks})") }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,11 +73,13 @@ impl<L: Fn(&Digest) -> bool> Collection<L> {
         self.reached.extend(linked);
     }
 
-    /// Plans a blob, after all repositories.
-    pub fn blob(&mut self, blob: Stored) {
-        let Entry::Blob(digest) = blob.entry else { return };
-        if !self.reached.contains(&digest) && !self.held.contains(&digest) {
-            self.remove(blob, &digest);
+    /// Plans blobs, after all repositories.
+    pub fn blobs(&mut self, blobs: impl IntoIterator<Item = Stored>) {
+        for blob in blobs {
+            let Entry::Blob(digest) = blob.entry else { continue };
+            if !self.reached.contains(&digest) && !self.held.contains(&digest) {
+                self.remove(blob, &digest);
+            }
         }
     }
 
@@ -152,7 +154,7 @@ mod tests {
     fn plan(reached: &[u8], links: &[Stored], blobs: &[Stored]) -> Plan {
         let mut collection = Collection::new(now(), HOUR, |it: &Digest| *it == d(9));
         collection.repository(reached.iter().map(|it| d(*it)).collect(), links.iter().cloned());
-        blobs.iter().cloned().for_each(|it| collection.blob(it));
+        collection.blobs(blobs.iter().cloned());
         collection.finish()
     }
 
@@ -208,8 +210,7 @@ mod tests {
     fn a_repository_kept_whole_keeps_what_it_links() {
         let mut collection = Collection::new(now(), HOUR, |_: &Digest| false);
         collection.keep_whole([d(2)]);
-        collection.blob(blob(2, 9));
-        collection.blob(blob(3, 9));
+        collection.blobs([blob(2, 9), blob(3, 9)]);
         assert_eq!(collection.finish().entries, [blob(3, 9)]);
     }
 }

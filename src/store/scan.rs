@@ -76,10 +76,18 @@ impl dyn Source {
     /// A blob of at most `limit` bytes; `None` where it is not here.
     ///
     /// # Errors
-    /// As [`Self::read`], and [`Error::Corrupt`] where its bytes have another digest.
+    /// The medium cannot be read; [`Error::TooLarge`]; [`Error::Corrupt`] where its bytes have another digest.
     pub fn whole(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         let entry = Entry::Blob(*digest);
-        let Some(content) = self.read(&entry, limit)? else { return Ok(None) };
+        let Some(blob) = self.blob(digest)? else { return Ok(None) };
+        if blob.len() > limit {
+            return Err(Error::TooLarge { digest: *digest, len: blob.len(), limit });
+        }
+        let mut content = Vec::new();
+        let mut rest = blob.range(0..u64::MAX);
+        while let Some(window) = rest.next_window(Self::WINDOW) {
+            window.read_through(|piece| content.extend_from_slice(piece))?;
+        }
         let computed = digest_of(digest.algorithm(), &content);
         if computed == *digest {
             return Ok(Some(content));

@@ -1,0 +1,236 @@
+//! Garbage collection, online: what nothing reaches goes, while clients push and pull.
+//!
+//! Knows how to read the graph of a store for `reachability` to work on, and in which order its plan is carried out.
+//! Does not know who asked, and holds no lock: a read never waits for it, and a push that needs what is about to go
+//! keeps it, since the store asks again at the moment of removal.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use storage_layout::Algorithm;
+use storage_layout::Digest;
+use storage_layout::Entry;
+use storage_layout::RepositoryName;
+use storage_layout::parse_link;
+
+use crate::maintenance::Pace;
+use crate::maintenance::tree::LONGEST_LINK;
+use crate::maintenance::tree::Tree;
+use crate::oci::Manifest;
+use crate::reachability::Collection;
+use crate::reachability::Edges;
+use crate::reachability::Graph;
+use crate::reachability::Keep;
+use crate::reachability::Plan;
+use crate::reachability::Reachable;
+use crate::reachability::Stored;
+use crate::store::Error;
+use crate::store::Sight;
+use crate::store::Source;
+use crate::store::Wait;
+use crate::store::Walk;
+
+/// What is garbage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Which manifests are kept for their own sake.
+    pub keep: Keep,
+    /// How old something must be that nothing needs: a push that is under way needs it soon.
+    pub grace: Duration,
+}
+
+impl Policy {
+    /// An hour: a push of the largest image over a slow line, and what zot waits (`gcDelay`).
+    pub const GRACE: Duration = Duration::from_secs(60 * 60);
+}
+
+/// What can go, and what was left alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// What can go.
+    pub plan: Plan,
+    /// Repositories that were kept whole, because something in them cannot be read, with what that is.
+    pub kept_whole: Vec<(RepositoryName, String)>,
+}
+
+/// Finds what nothing in `sources`, which together are one store, reaches, and `writable`, one of them, holds.
+/// `leased` things are needed whatever the graph says. Waits for the disk; `None` where `pace` was stopped meanwhile.
+pub fn find(
+    sources: &[Arc<dyn Source>],
+    writable: &dyn Source,
+    policy: Policy,
+    now: SystemTime,
+    leased: impl Fn(&Digest) -> bool,
+    pace: &Pace,
+) -> Option<Garbage> {
+    let tree = Tree(sources);
+    let mut finding = Finding { tree, writable, policy, pace, kept_whole: Vec::new() };
+    let mut collection = Collection::new(now, policy.grace, leased);
+    let (names, _) = tree.repositories();
+    for name in names {
+        finding.repository(&name, &mut collection)?;
+    }
+    for sight in Walk::blobs(writable) {
+        if pace.take(0).is_break() {
+            return None;
+        }
+        if let Sight::Entry(entry @ Entry::Blob(_)) = sight {
+            collection.blobs(stored(writable, entry));
+        }
+    }
+    Some(Garbage { plan: collection.finish(), kept_whole: finding.kept_whole })
+}
+
+struct Finding<'a> {
+    tree: Tree<'a>,
+    writable: &'a dyn Source,
+    policy: Policy,
+    pace: &'a Pace,
+    kept_whole: Vec<(RepositoryName, String)>,
+}
+
+/// What a repository lists.
+#[derive(Default)]
+struct Listed {
+    revisions: Vec<Digest>,
+    tagged: Vec<Digest>,
+    /// What links name and what they hold, where that is the same bytes by another algorithm.
+    aliases: HashMap<Digest, Digest>,
+    /// Everything that links name.
+    named: BTreeSet<Digest>,
+    /// Links of the root that is written.
+    own: Vec<Stored>,
+    /// Something that cannot be read.
+    unread: Option<String>,
+}
+
+impl Finding<'_> {
+    fn repository(
+        &mut self,
+        name: &RepositoryName,
+        collection: &mut Collection<impl Fn(&Digest) -> bool>,
+    ) -> Option<()> {
+        let mut listed = self.list(name);
+        let mut graph = Graph::new(listed.revisions.iter().copied());
+        while let Some(manifest) = graph.wanted() {
+            self.pace.take(0).is_continue().then_some(())?;
+            match self.edges(&manifest) {
+                Ok(Some(edges)) => graph.insert(manifest, edges),
+                // What an index lists and nobody stored, or is no manifest, has no children. What the repository
+                // itself lists must have been one.
+                Ok(None) if !listed.revisions.contains(&manifest) => graph.insert(manifest, Edges::default()),
+                Ok(None) => {
+                    graph.unreadable(manifest);
+                    listed.unread = Some(format!("manifest {manifest} is not stored, or is none"));
+                }
+                Err(why) => {
+                    graph.unreadable(manifest);
+                    listed.unread = Some(format!("manifest {manifest}: {why}"));
+                }
+            }
+        }
+        if let Some(why) = listed.unread {
+            self.kept_whole.push((name.clone(), why));
+            let reached = graph.reach(listed.revisions.iter().copied());
+            collection
+                .keep_whole(listed.named.into_iter().chain(listed.aliases.into_values()).chain(reached));
+            return Some(());
+        }
+        let kept = graph.keep(self.policy.keep, &listed.revisions, &listed.tagged);
+        let mut reached = graph.reach(kept);
+        let aliases: Reachable = listed
+            .aliases
+            .iter()
+            .filter(|(named, _)| reached.contains(named))
+            .map(|(_, held)| *held)
+            .collect();
+        reached.extend(aliases);
+        collection.repository(reached, listed.own);
+        Some(())
+    }
+
+    fn list(&self, name: &RepositoryName) -> Listed {
+        let mut listed = Listed::default();
+        for source in self.tree.sources() {
+            let is_own = source.origin() == self.writable.origin();
+            for sight in Walk::repository(source, name) {
+                match sight {
+                    Sight::Entry(entry) => listed.add(source, entry, is_own),
+                    Sight::Unlisted(error) => listed.unread = Some(error.to_string()),
+                    Sight::Repository(_) | Sight::Stranger(_) => {}
+                }
+            }
+        }
+        listed
+    }
+
+    /// What a manifest points at; `None` where it is not stored, or is no manifest.
+    fn edges(&self, manifest: &Digest) -> Result<Option<Edges>, String> {
+        let content = match self.tree.manifest(manifest) {
+            Ok(content) => content,
+            Err(Error::TooLarge { .. }) => None,
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok(content.and_then(|it| Manifest::parse(&it, None).ok()).map(|it| Edges::of(&it)))
+    }
+}
+
+impl Listed {
+    fn add(&mut self, source: &dyn Source, entry: Entry, is_own: bool) {
+        let named = match &entry {
+            Entry::LayerLink(_, digest) | Entry::TagIndex(_, _, digest) => *digest,
+            Entry::RevisionLink(_, digest) => {
+                self.revisions.push(*digest);
+                *digest
+            }
+            Entry::TagCurrent(..) => {
+                match held(source, &entry) {
+                    Ok(digest) => self.tagged.extend(digest),
+                    Err(why) => self.unread = Some(why),
+                }
+                return;
+            }
+            Entry::Blob(_)
+            | Entry::UploadData(..)
+            | Entry::UploadStartedAt(..)
+            | Entry::UploadHashState(..) => {
+                return;
+            }
+        };
+        self.named.insert(named);
+        if named.algorithm() != Algorithm::Sha256 {
+            match held(source, &entry) {
+                Ok(digest) => self.aliases.extend(digest.map(|it| (named, it))),
+                Err(why) => self.unread = Some(why),
+            }
+        }
+        if is_own {
+            self.own.extend(stored(source, entry));
+        }
+    }
+}
+
+/// What a link holds; `None` where it went meanwhile.
+fn held(source: &dyn Source, link: &Entry) -> Result<Option<Digest>, String> {
+    let Some(content) = source.read(link, LONGEST_LINK).map_err(|error| error.to_string())? else {
+        return Ok(None);
+    };
+    parse_link(&content).map(Some).map_err(|error| format!("{}: {error}", link.path()))
+}
+
+/// An entry with its size and age; `None` where it went meanwhile, or cannot be looked at and so cannot go.
+fn stored(source: &dyn Source, entry: Entry) -> Option<Stored> {
+    match source.version(&entry.path(), Wait::Allowed) {
+        Poll::Ready(Ok(Some(version))) => {
+            Some(Stored { entry, bytes: version.len(), modified: version.modified() })
+        }
+        Poll::Ready(_) | Poll::Pending => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
