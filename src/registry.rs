@@ -40,7 +40,7 @@ struct Inner {
     store: Store,
     rules: Rules,
     pull_through: Option<Arc<dyn PullThrough>>,
-    contents: manifests::Contents,
+    media_types: manifests::MediaTypes,
     subjects: referrers::Subjects,
 }
 
@@ -82,9 +82,9 @@ impl Registry {
 
     /// A registry over `store` that asks `pull_through` for what is not there.
     pub fn with_pull_through(store: Store, rules: Rules, pull_through: Option<Arc<dyn PullThrough>>) -> Self {
-        let contents = manifests::Contents::default();
+        let media_types = manifests::MediaTypes::default();
         let subjects = referrers::Subjects::default();
-        Self { inner: Arc::new(Inner { store, rules, pull_through, contents, subjects }) }
+        Self { inner: Arc::new(Inner { store, rules, pull_through, media_types, subjects }) }
     }
 
     /// What it is a registry over.

@@ -104,9 +104,6 @@ pub(super) enum Error {
     /// The request body ended in an error.
     #[error("the request body ended early: {0}")]
     BodyBroken(String),
-    /// The request body stopped coming.
-    #[error("nothing of the request body came for {0} seconds")]
-    BodyStalled(u64),
     /// The form of a token request cannot be read.
     #[error("the form of the request cannot be read")]
     Form,
@@ -159,7 +156,6 @@ impl Error {
             Self::OutOfOrder { .. } | Self::RangeUnsatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::ManifestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::BodyStalled(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Registry(error) => registry_status(error),
         }
     }
@@ -177,7 +173,7 @@ impl Error {
             Self::TagOfNothing(_) => ErrorCode::ManifestUnknown,
             Self::Tag(_) | Self::TooManyTags(_) => ErrorCode::ManifestInvalid,
             Self::UploadId => ErrorCode::BlobUploadUnknown,
-            Self::ContentRange | Self::OutOfOrder { .. } | Self::BodyBroken(_) | Self::BodyStalled(_) => {
+            Self::ContentRange | Self::OutOfOrder { .. } | Self::BodyBroken(_) => {
                 ErrorCode::BlobUploadInvalid
             }
             Self::Pagination(_) => ErrorCode::PaginationNumberInvalid,
@@ -394,7 +390,7 @@ mod tests {
             (Error::TooManyTags(64), 414, "MANIFEST_INVALID"),
             (Error::ManifestTooLarge, 413, "SIZE_INVALID"),
             (Error::TooManyRanges, 400, "SIZE_INVALID"),
-            (Error::BodyStalled(60), 408, "BLOB_UPLOAD_INVALID"),
+            (Error::BodyBroken("reset".into()), 400, "BLOB_UPLOAD_INVALID"),
             (E::BlobUnknown(digest()).into(), 404, "BLOB_UNKNOWN"),
             (E::NameUnknown(RepositoryName::parse("a").unwrap()).into(), 404, "NAME_UNKNOWN"),
             (E::UploadBusy.into(), 409, "BLOB_UPLOAD_INVALID"),

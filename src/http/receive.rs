@@ -1,10 +1,9 @@
 //! Request bodies, as they come in.
 //!
-//! There is no limit on how long a body may take, only on how long nothing of
-//! it may come: a layer over a slow line is no fault, a silent client is.
+//! There is no limit on how long a body may take: a layer over a slow line is
+//! no fault. A client that falls silent is ended by whoever owns the connection.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -13,9 +12,6 @@ use http_body_util::BodyExt as _;
 use crate::http::error::Error;
 use crate::http::error::chain;
 use crate::registry::Chunk;
-
-/// How long a client may send nothing. A switch that reboots takes about a minute, and TCP gives up later than this.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The body of a request.
 pub(super) struct Incoming<'a, B>(pub(super) Pin<&'a mut B>);
@@ -33,8 +29,7 @@ where
     /// The next piece; `None` at the end. Trailers are passed over.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
-            let frame = tokio::time::timeout(PATIENCE, self.0.frame());
-            match frame.await.map_err(|_| Error::BodyStalled(PATIENCE.as_secs()))? {
+            match self.0.frame().await {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(Error::BodyBroken(chain(&error))),
                 Some(Ok(frame)) => {

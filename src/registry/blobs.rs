@@ -77,10 +77,7 @@ impl Registry {
     }
 
     async fn stored_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Blob>, Error> {
-        if !self.store().has_layer(name, digest).await? {
-            return Ok(None);
-        }
-        self.store().blob(digest).await.map_err(|source| match is_damage(&source) {
+        self.store().layer(name, digest).await.map_err(|source| match is_damage(&source) {
             true => Error::BlobDamaged { digest: *digest, source },
             false => source.into(),
         })

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sha2::Digest as _;
 use sha2::Sha256;
@@ -16,6 +14,7 @@ use storage_layout::RepositoryName;
 use storage_layout::Tag;
 
 use crate::oci::Manifest;
+use crate::oci::ManifestType;
 use crate::oci::Reference;
 use crate::oci::Role;
 use crate::oci::children;
@@ -58,7 +57,7 @@ impl Registry {
         &self,
         name: &RepositoryName,
         reference: &Reference,
-    ) -> Result<Arc<StoredManifest>, Error> {
+    ) -> Result<StoredManifest, Error> {
         if let Some(manifest) = self.stored_manifest(name, reference).await? {
             return Ok(manifest);
         }
@@ -118,7 +117,7 @@ impl Registry {
         &self,
         name: &RepositoryName,
         reference: &Reference,
-    ) -> Result<Option<Arc<StoredManifest>>, Error> {
+    ) -> Result<Option<StoredManifest>, Error> {
         let damaged = |source| match is_damage(&source) {
             true => Error::ManifestDamaged { reference: reference.clone(), source },
             false => Error::Store(source),
@@ -133,21 +132,11 @@ impl Registry {
         if !self.store().has_revision(name, &digest).await.map_err(damaged)? {
             return Ok(None);
         }
-        self.content(&digest).await.map_err(damaged)
-    }
-
-    /// The document with a digest, in whatever repository.
-    async fn content(&self, digest: &Digest) -> Result<Option<Arc<StoredManifest>>, crate::store::Error> {
-        if let Some(kept) = self.inner.contents.get(digest) {
-            return Ok(Some(kept));
-        }
-        let Some(content) = self.store().content(digest, Manifest::MAX_LEN as u64).await? else {
-            return Ok(None);
-        };
-        let media_type = stored_media_type(&content);
-        let manifest = Arc::new(StoredManifest { digest: *digest, media_type, content });
-        self.inner.contents.keep(&manifest);
-        Ok(Some(manifest))
+        let content = self.store().content(&digest, Manifest::MAX_LEN as u64).await.map_err(damaged)?;
+        Ok(content.map(|content| {
+            let media_type = self.inner.media_types.of(&digest, &content);
+            StoredManifest { digest, media_type, content }
+        }))
     }
 
     /// What a manifest is made of and the repository lacks, each once, in its order.
@@ -195,46 +184,30 @@ fn digest_of(algorithm: Algorithm, content: &[u8]) -> Digest {
     value.expect("a hash has the length of its algorithm")
 }
 
-/// Documents that were read before, by digest. What has a digest never changes, so nothing here is ever stale;
-/// whether a repository has it is asked of the store each time.
+/// Which of the four a document is, for those that were asked for of late. What has a digest never changes, so nothing
+/// here is ever stale.
 #[derive(Debug)]
-pub(super) struct Contents {
-    cache: Cache<Digest, Arc<StoredManifest>, Weight>,
-}
+pub(super) struct MediaTypes(Cache<Digest, ManifestType>);
 
-impl Contents {
-    /// How many bytes of documents are kept: the manifests of a release (about 200, of 1 to 4 KiB) many times over.
-    const CAPACITY: u64 = 16 * 1024 * 1024;
-    /// The largest document that is kept, in bytes, so that no few push out the many.
-    const LARGEST: usize = 256 * 1024;
-    /// How many documents to expect; a hint for the size of tables.
-    const EXPECTED: usize = 4096;
+impl MediaTypes {
+    /// How many documents, at about 100 bytes each: the images of ten releases.
+    const CAPACITY: usize = 2048;
 
-    fn get(&self, digest: &Digest) -> Option<Arc<StoredManifest>> {
-        self.cache.get(digest)
-    }
-
-    fn keep(&self, manifest: &Arc<StoredManifest>) {
-        if manifest.content.len() <= Self::LARGEST {
-            self.cache.insert(manifest.digest, Arc::clone(manifest));
+    fn of(&self, digest: &Digest, content: &[u8]) -> Cow<'static, str> {
+        if let Some(known) = self.0.get(digest) {
+            return Cow::Borrowed(known.as_str());
         }
+        let media_type = stored_media_type(content);
+        if let Some(known) = ManifestType::parse(&media_type).filter(|it| it.as_str() == media_type) {
+            self.0.insert(*digest, known);
+        }
+        media_type
     }
 }
 
-impl Default for Contents {
+impl Default for MediaTypes {
     fn default() -> Self {
-        Self { cache: Cache::with_weighter(Self::EXPECTED, Self::CAPACITY, Weight) }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Weight;
-
-impl Weighter<Digest, Arc<StoredManifest>> for Weight {
-    fn weight(&self, _: &Digest, manifest: &Arc<StoredManifest>) -> u64 {
-        /// What an entry costs beside its document.
-        const OVERHEAD: u64 = 256;
-        manifest.content.len() as u64 + OVERHEAD
+        Self(Cache::new(Self::CAPACITY))
     }
 }
 

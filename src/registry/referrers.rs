@@ -115,7 +115,7 @@ impl Registry {
         &self,
         name: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<(Arc<StoredManifest>, Manifest)>, Error> {
+    ) -> Result<Option<(StoredManifest, Manifest)>, Error> {
         match self.stored_manifest(name, &Reference::Digest(*digest)).await {
             Ok(Some(stored)) => {
                 Ok(Manifest::parse(&stored.content, None).ok().map(|manifest| (stored, manifest)))
