@@ -44,7 +44,6 @@ pub use value::AccessLog;
 pub use value::CipherSuite;
 pub use value::Deletes;
 pub use value::Http2;
-pub use value::Locations;
 pub use value::LogFormat;
 pub use value::LogLevel;
 pub use value::Secret;
@@ -77,10 +76,8 @@ pub struct Config {
     pub http2: Setting<Http2>,
     /// A path before `/v2/`; begins and ends with a slash.
     pub prefix: Setting<String>,
-    /// The URL by which clients reach the registry, where `Location` headers cannot tell by themselves.
+    /// The URL by which clients reach the registry, where requests do not tell.
     pub external_url: Option<Setting<String>>,
-    /// How `Location` headers are written.
-    pub locations: Setting<Locations>,
     /// Added to every response.
     pub headers: Setting<Vec<(String, String)>>,
     /// What tokens are signed with; `None` makes one up at every start, so tokens end with the process.
@@ -216,9 +213,9 @@ impl Config {
             Rules::Larder => defaults::LISTEN,
             Rules::Distribution => defaults::DISTRIBUTION_LISTEN,
         };
-        let (deletes, locations) = match rules {
-            Rules::Larder => (Deletes::Allowed, Locations::Relative),
-            Rules::Distribution => (Deletes::Refused, Locations::Absolute),
+        let deletes = match rules {
+            Rules::Larder => Deletes::Allowed,
+            Rules::Distribution => Deletes::Refused,
         };
         let (age, interval) = (defaults::UPLOAD_AGE, defaults::UPLOAD_PURGE_INTERVAL);
         Self {
@@ -233,7 +230,6 @@ impl Config {
             http2: or(given.http2, Http2::Offered),
             prefix: or(given.prefix, "/".to_owned()),
             external_url: given.external_url,
-            locations: or(given.locations, locations),
             headers: or(given.headers, Vec::new()),
             secret: given.secret,
             drain_timeout: or(given.drain_timeout, defaults::DRAIN_TIMEOUT),

@@ -13,7 +13,6 @@ use crate::config::Deletes;
 use crate::config::Given;
 use crate::config::Http2;
 use crate::config::ListenAddress;
-use crate::config::Locations;
 use crate::config::LogFormat;
 use crate::config::LogLevel;
 use crate::config::Notice;
@@ -147,9 +146,8 @@ fn http(mut http: Section, given: &mut Given, issues: &mut Issues) {
     given.external_url = http.scalar("host", "a URL such as `https://registry.example`", issues, url);
     given.prefix = http.scalar("prefix", "a path that begins and ends with `/`", issues, prefix);
     given.secret = http.text("secret", issues).map(|it| it.map(|text| Secret::from(text.as_str())));
-    given.locations = http
-        .switch("relativeurls", issues)
-        .map(|it| it.map(|relative| if relative { Locations::Relative } else { Locations::Absolute }));
+    // `Location` headers are relative, which is right for every client and behind every proxy.
+    http.skip(&["relativeurls"]);
     given.drain_timeout = http.scalar("draintimeout", DURATION, issues, duration::parse);
     tls(http.section("tls", issues), given, issues);
     given.headers = headers(http.section("headers", issues), issues);
@@ -164,25 +162,11 @@ fn http(mut http: Section, given: &mut Given, issues: &mut Issues) {
 }
 
 fn listen(http: &mut Section, issues: &mut Issues) -> Option<Setting<ListenAddress>> {
-    let net = http.scalar("net", "`tcp` or `unix`", issues, |text| match text {
-        "tcp" => Some(Net::Tcp),
-        "unix" => Some(Net::Unix),
-        _ => None,
-    });
-    match net.map(|it| it.value) {
-        Some(Net::Unix) => {
-            http.scalar("addr", "a path", issues, |text| Some(ListenAddress::Unix(text.into())))
-        }
-        Some(Net::Tcp) | None => {
-            http.scalar("addr", "`HOST:PORT` or `:PORT`", issues, |text| text.parse().ok())
-        }
+    if http.peek("net").is_some_and(|net| net == "tcp") {
+        http.skip(&["net"]);
     }
-}
-
-#[derive(Clone, Copy)]
-enum Net {
-    Tcp,
-    Unix,
+    http.unsupported("net", "listen on a TCP address of this host, such as `127.0.0.1:5000`", issues);
+    http.scalar("addr", "`HOST:PORT` or `:PORT`", issues, |text| text.parse().ok())
 }
 
 fn url(text: &str) -> Option<String> {

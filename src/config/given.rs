@@ -11,7 +11,6 @@ use crate::config::CipherSuite;
 use crate::config::Deletes;
 use crate::config::Http2;
 use crate::config::ListenAddress;
-use crate::config::Locations;
 use crate::config::LogFormat;
 use crate::config::LogLevel;
 use crate::config::Secret;
@@ -36,7 +35,6 @@ pub struct Given {
     pub http2: Option<Setting<Http2>>,
     pub prefix: Option<Setting<String>>,
     pub external_url: Option<Setting<String>>,
-    pub locations: Option<Setting<Locations>>,
     pub headers: Option<Setting<Vec<(String, String)>>>,
     pub secret: Option<Setting<Secret>>,
     pub drain_timeout: Option<Setting<Duration>>,
@@ -68,7 +66,7 @@ impl Given {
         let over = self;
         overlay!(over, under:
             roots access deletes upload_purge listen tls_certificate tls_key tls_client_cas tls_minimum
-            tls_cipher_suites http2 prefix external_url locations headers secret drain_timeout catalog_limit
+            tls_cipher_suites http2 prefix external_url headers secret drain_timeout catalog_limit
             htpasswd realm pull_secret host_names anonymous push_users admin_users metrics_listen metrics_path
             admin_socket log_level log_format access_log)
     }

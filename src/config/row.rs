@@ -84,7 +84,6 @@ impl Config {
             shown("http2", &self.http2),
             shown("prefix", &self.prefix),
             optional("external-url", self.external_url.as_ref()),
-            shown("locations", &self.locations),
             list("headers", &self.headers, |headers| {
                 headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; ")
             }),

@@ -97,6 +97,14 @@ impl Section {
         self.entries.iter().map(|(key, _)| key.clone()).collect()
     }
 
+    /// The text of a scalar that stays where it is.
+    pub(super) fn peek(&self, key: &str) -> Option<&str> {
+        match self.entries.iter().find(|(known, _)| known == key)? {
+            (_, Node { value: Value::Scalar(text), .. }) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Where a key was given; `None` where it was not, or as nothing.
     pub(super) fn origin(&self, key: &str) -> Option<Source> {
         let (_, node) = self.entries.iter().find(|(known, _)| known == key)?;

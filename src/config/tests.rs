@@ -172,7 +172,6 @@ catalog: {maxentries: 7}
             "http2=disabled",
             "prefix=/p/",
             "external-url=https://registry.example",
-            "locations=relative",
             "headers=A: b; A: c; D: e",
             "secret=(not shown)",
             "drain-timeout=1m",
@@ -246,6 +245,7 @@ fn what_cannot_be_used() {
             &[("REGISTRY_HTTP_ADDR", "22625")],
             &["`http.addr` (`REGISTRY_HTTP_ADDR`) must be `HOST:PORT` or `:PORT`, not `22625`"],
         ),
+        (LEAST, &[("REGISTRY_HTTP_NET", "unix")], &["`http.net` (`REGISTRY_HTTP_NET`) is not supported"]),
         (LEAST, &[("REGISTRY_HTTP", "[]")], &["`http` (`REGISTRY_HTTP`) must be a mapping, not a list"]),
         (
             LEAST,

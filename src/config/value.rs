@@ -56,16 +56,6 @@ words! {
 }
 
 words! {
-    /// How `Location` headers are written (distribution's `http.relativeurls`).
-    Locations {
-        /// With scheme and host, as the client named them.
-        Absolute = "absolute",
-        /// As a path: right behind every proxy.
-        Relative = "relative",
-    }
-}
-
-words! {
     /// Whether HTTP/2 is offered over TLS.
     Http2 {
         /// By ALPN, beside HTTP/1.1.
