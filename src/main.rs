@@ -1,1 +1,7 @@
-fn main() {}
+//! The command `larder`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    larder::cli::main()
+}

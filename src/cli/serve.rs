@@ -1,0 +1,225 @@
+//! `larder serve`: everything put together, and run until told to stop.
+
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+use anyhow::Context as _;
+use clap::ArgMatches;
+use http::HeaderName;
+use http::HeaderValue;
+use tokio::runtime;
+use tokio::task::JoinSet;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Exit;
+use crate::cli::Failure;
+use crate::cli::Persona;
+use crate::cli::config::refused;
+use crate::cli::log;
+use crate::cli::settings::Settings;
+use crate::config;
+use crate::config::Config;
+use crate::config::Deletes;
+use crate::config::Loaded;
+use crate::config::Source;
+use crate::http::Api;
+use crate::http::Auth;
+use crate::http::Credentials;
+use crate::metrics::Metrics;
+use crate::registry::Deletion;
+use crate::registry::Registry;
+use crate::registry::Rules;
+use crate::registry::Sparse;
+use crate::server::Listener;
+use crate::server::Server;
+use crate::server::Signals;
+use crate::server::Tls;
+use crate::server::notify;
+use crate::store;
+use crate::store::Store;
+
+pub(super) mod files;
+
+use files::Files;
+
+/// Run the registry
+///
+/// Without arguments it serves, and takes pushes from, this host alone: at 127.0.0.1:22625, with content under
+/// /var/lib/larder (root) or ~/.local/share/larder (everybody else). With CONFIG it takes the place of
+/// `distribution serve CONFIG`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// How many threads run connections at most. They move bytes that the kernel has ready, so few are enough, and the
+/// node's processors belong to others.
+const MOST_THREADS: usize = 4;
+
+pub(super) fn run(args: Args, persona: Persona, matches: &ArgMatches) -> Result<Exit, Failure> {
+    if persona == Persona::Distribution && args.settings.file().is_none() {
+        let failure = Failure::usage("a configuration file is needed");
+        return Err(
+            failure.with_hint("name one, or set `REGISTRY_CONFIGURATION_PATH`; `larder serve` needs none")
+        );
+    }
+    let Loaded { config, notices } = args.settings.load(matches)?.map_err(refused)?;
+    log::start(&config);
+    for notice in notices {
+        tracing::warn!("{notice}");
+    }
+    let threads = available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("larder")
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    runtime.block_on(serve(config))?;
+    // What still reads from a medium that does not answer must not hold up the end.
+    runtime.shutdown_background();
+    Ok(Exit::Fine)
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let signals = Signals::install().context("cannot take over signals")?;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let mut files = Files::new(&metrics);
+    let tls = files.tls(&config)?;
+    let credentials = files.credentials(&config)?;
+    let store = open_store(&config, &metrics).await?;
+    let api = Api::new(registry(&config, store), api_settings(&config, credentials, &metrics)?);
+
+    let listener = listen(&config, tls).await?;
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let server = |api: &Api| {
+        Server::new(api.clone())
+            .with_metrics(metrics.http.clone(), metrics.transport.clone())
+            .with_drain(config.drain_timeout.value)
+    };
+    if let Some(listener) = listen_for_administration(&config).await? {
+        tasks.spawn(server(&api).serve(listener, shutdown.clone()));
+    }
+    announce(&config, &listener);
+    tasks.spawn(server(&api).serve(listener, shutdown.clone()));
+    tasks.spawn(notify::watchdog(shutdown.clone()));
+    let force = files.watcher.force();
+    tasks.spawn(files.watcher.run(shutdown.clone()));
+    notify::ready();
+    signals.obey(&shutdown, &force).await;
+    while tasks.join_next().await.is_some() {}
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn open_store(config: &Config, metrics: &Metrics) -> Result<Store, Failure> {
+    let options = store::Options {
+        roots: config.roots.value.clone(),
+        access: match config.access.value {
+            config::Access::ReadOnly => store::Access::ReadOnly,
+            config::Access::ReadWrite => store::Access::ReadWrite,
+        },
+        metrics: metrics.store.clone(),
+    };
+    let opened = spawn_blocking(move || Store::open(&options)).await?;
+    opened.map_err(|error| {
+        let failure = Failure::new(error);
+        match config.roots.source {
+            Source::Default => failure.with_hint("name another place for content with `--root`"),
+            _ => failure,
+        }
+    })
+}
+
+fn registry(config: &Config, store: Store) -> Registry {
+    let deletion = match config.deletes.value {
+        Deletes::Allowed => Deletion::Enabled,
+        Deletes::Refused => Deletion::Disabled,
+    };
+    Registry::new(store, Rules { deletion, sparse: Sparse::Accept })
+}
+
+fn api_settings(
+    config: &Config,
+    credentials: Credentials,
+    metrics: &Metrics,
+) -> anyhow::Result<crate::http::Settings> {
+    let auth = Auth {
+        policy: config.auth.policy(),
+        realm: config.auth.realm.value.clone(),
+        credentials,
+        secret: config.secret.as_ref().map(|secret| secret.value.as_bytes().to_vec()),
+        external_url: config.external_url.as_ref().map(|url| url.value.clone()),
+        metrics: metrics.auth.clone(),
+    };
+    Ok(crate::http::Settings {
+        auth,
+        headers: headers(config)?,
+        prefix: config.prefix.value.clone(),
+        catalog_limit: config.catalog_limit.value,
+    })
+}
+
+/// The headers that every response carries.
+pub(super) fn headers(config: &Config) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
+    let parse = |(name, value): &(String, String)| {
+        let what = || format!("`{name}: {value}` ({}) is not a header", config.headers.source);
+        let name = HeaderName::try_from(name).with_context(what)?;
+        Ok((name, HeaderValue::try_from(value).with_context(what)?))
+    };
+    config.headers.value.iter().map(parse).collect()
+}
+
+/// The socket that systemd handed over, or one of our own.
+async fn listen(config: &Config, tls: Option<Tls>) -> Result<Listener, Failure> {
+    let listener = match Listener::inherited()? {
+        Some(listener) => listener,
+        None => Listener::bind(&config.listen.value).await?,
+    };
+    Ok(match tls {
+        Some(tls) => listener.with_tls(tls),
+        None => listener,
+    })
+}
+
+/// The administration socket. Where nobody asked for it, a server that cannot have it goes on without.
+async fn listen_for_administration(config: &Config) -> Result<Option<Listener>, Failure> {
+    let Some(path) = &config.admin_socket.value else { return Ok(None) };
+    match bind_administration(path.clone()).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if config.admin_socket.source == Source::Default => {
+            tracing::warn!(path = %path.display(), error = format!("{error:#}"), "there is no administration socket");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn bind_administration(path: PathBuf) -> anyhow::Result<Listener> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+        rustix::fs::mkdir(
+            directory,
+            rustix::fs::Mode::RWXU | rustix::fs::Mode::RGRP | rustix::fs::Mode::XGRP,
+        )
+        .with_context(|| format!("cannot make `{}`", directory.display()))?;
+    }
+    Ok(Listener::bind(&config::ListenAddress::Unix(path)).await?)
+}
+
+fn announce(config: &Config, listener: &Listener) {
+    let address =
+        listener.address().map_or_else(|| config.listen.value.to_string(), |address| address.to_string());
+    let roots: Vec<_> = config.roots.value.iter().map(|root| root.display().to_string()).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address,
+        tls = config.tls.is_some(),
+        root = roots.join(":"),
+        access = %config.access.value,
+        anonymous = %config.auth.policy().anonymous_rights(),
+        "serving"
+    );
+}

@@ -1,0 +1,50 @@
+//! What decides without an operator: who runs the program, and where such a user's things lie.
+
+use std::env;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::Access;
+use rustix::process::geteuid;
+
+use crate::config::Surroundings;
+
+/// Where a server's data and socket lie when nobody says where, as podman does it: for root among the system's,
+/// for everybody else among their own (XDG Base Directory Specification). systemd's `StateDirectory=` and
+/// `RuntimeDirectory=` win over both.
+pub(super) fn find() -> Surroundings {
+    let is_root = geteuid().is_root();
+    let runtime = first_of("RUNTIME_DIRECTORY").or_else(|| match is_root {
+        true => Some(PathBuf::from("/run/larder")),
+        false => absolute("XDG_RUNTIME_DIR").map(|dir| dir.join("larder")),
+    });
+    let root = first_of("STATE_DIRECTORY").unwrap_or_else(|| match is_root {
+        true => PathBuf::from("/var/lib/larder"),
+        false => data_home().join("larder"),
+    });
+    let admin_socket = runtime.filter(|dir| can_hold_a_socket(dir)).map(|dir| dir.join("admin.sock"));
+    Surroundings { root, admin_socket }
+}
+
+/// Whether files can be made in a directory, or the directory itself can be made.
+fn can_hold_a_socket(dir: &Path) -> bool {
+    let usable = |dir: &Path| rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    if dir.exists() { usable(dir) } else { dir.parent().is_some_and(usable) }
+}
+
+fn data_home() -> PathBuf {
+    absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .unwrap_or_else(|| PathBuf::from("/var/lib"))
+}
+
+/// A path of the environment; one that is not absolute does not count, as the specification wants it.
+fn absolute(name: &str) -> Option<PathBuf> {
+    env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// The first of a list of paths with colons between them, as systemd gives them.
+fn first_of(name: &str) -> Option<PathBuf> {
+    let list = env::var_os(name)?;
+    env::split_paths(&list).find(|path| path.is_absolute())
+}
