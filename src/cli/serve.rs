@@ -23,9 +23,8 @@ use crate::config::Config;
 use crate::config::Deletes;
 use crate::config::Loaded;
 use crate::config::Source;
+use crate::credentials::Credentials;
 use crate::http::Api;
-use crate::http::Auth;
-use crate::http::Credentials;
 use crate::metrics::Metrics;
 use crate::registry::Deletion;
 use crate::registry::Registry;
@@ -88,9 +87,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let mut files = Files::new(&metrics);
     let tls = files.tls(&config)?;
-    let credentials = files.credentials(&config)?;
+    let credentials = credentials(&config, &mut files, &metrics)?;
     let store = open_store(&config, &metrics).await?;
-    let api = Api::new(registry(&config, store), api_settings(&config, credentials, &metrics)?);
+    let api = Api::new(registry(&config, store), api_settings(&config, credentials)?);
 
     let listener = listen(&config, tls).await?;
     let shutdown = CancellationToken::new();
@@ -142,25 +141,31 @@ fn registry(config: &Config, store: Store) -> Registry {
     Registry::new(store, Rules { deletion, sparse: Sparse::Accept })
 }
 
-fn api_settings(
-    config: &Config,
-    credentials: Credentials,
-    metrics: &Metrics,
-) -> anyhow::Result<crate::http::Settings> {
-    let auth = Auth {
-        policy: config.auth.policy(),
-        realm: config.auth.realm.value.clone(),
-        credentials,
-        secret: config.secret.as_ref().map(|secret| secret.value.as_bytes().to_vec()),
-        external_url: config.external_url.as_ref().map(|url| url.value.clone()),
-        metrics: metrics.auth.clone(),
-    };
+fn api_settings(config: &Config, credentials: Credentials) -> anyhow::Result<crate::http::Settings> {
     Ok(crate::http::Settings {
-        auth,
+        credentials,
+        external_url: config.external_url.as_ref().map(|url| url.value.clone()),
         headers: headers(config)?,
         prefix: config.prefix.value.clone(),
         catalog_limit: config.catalog_limit.value,
     })
+}
+
+fn credentials(config: &Config, files: &mut Files, metrics: &Metrics) -> anyhow::Result<Credentials> {
+    let sources = files.credentials(config)?;
+    let secret = match &config.secret {
+        Some(secret) => secret.value.as_bytes().to_vec(),
+        None => random()?.to_vec(),
+    };
+    Ok(Credentials::new(sources, &secret, metrics.auth.clone()))
+}
+
+/// A secret that ends with the process, and with it every token.
+fn random() -> anyhow::Result<[u8; 32]> {
+    let mut secret = [0; 32];
+    let len = rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())?;
+    anyhow::ensure!(len == secret.len(), "the system has no randomness yet");
+    Ok(secret)
 }
 
 /// The headers that every response carries.

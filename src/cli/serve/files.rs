@@ -14,7 +14,7 @@ use crate::config::Auth;
 use crate::config::Config;
 use crate::config::Host;
 use crate::config::ListenAddress;
-use crate::http::Credentials;
+use crate::credentials::Sources;
 use crate::metrics::Metrics;
 use crate::metrics::ReloadMetrics;
 use crate::reload;
@@ -52,7 +52,7 @@ impl Files {
     }
 
     /// Who may sign in.
-    pub(in crate::cli) fn credentials(&mut self, config: &Config) -> anyhow::Result<Credentials> {
+    pub(in crate::cli) fn credentials(&mut self, config: &Config) -> anyhow::Result<Sources> {
         let htpasswd =
             config.auth.htpasswd.as_ref().map(|path| self.htpasswd(path.value.clone())).transpose()?;
         let hosts = host_names(&config.auth, &config.listen.value);
@@ -60,7 +60,8 @@ impl Files {
             Some(path) => Some(self.pull_secret(path.value.clone(), hosts)?),
             None => None,
         };
-        Ok(Credentials { htpasswd, pull_secret })
+        let (policy, realm) = (config.auth.policy(), config.auth.realm.value.clone());
+        Ok(Sources { policy, realm, htpasswd, pull_secret })
     }
 
     fn htpasswd(&mut self, path: PathBuf) -> Result<Watched<Htpasswd>, reload::Error> {
