@@ -18,6 +18,7 @@ use http::header::LOCATION;
 use http::request::Parts;
 
 use crate::credentials::Credentials;
+use crate::peer::Jobs;
 use crate::registry::Registry;
 
 mod access;
@@ -32,10 +33,12 @@ mod error;
 mod listings;
 mod manifests;
 mod multipart;
+mod peers;
 mod query;
 mod range;
 mod receive;
 mod route;
+mod sync;
 mod token;
 mod uploads;
 
@@ -60,6 +63,7 @@ pub struct Api {
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
+    jobs: Option<Jobs>,
     access: Access,
     headers: Vec<(HeaderName, HeaderValue)>,
     catalog_limit: usize,
@@ -112,11 +116,16 @@ pub struct AccessNote {
 impl Api {
     /// Serves `registry`.
     pub fn new(registry: Registry, settings: Settings) -> Self {
+        Self::with_jobs(registry, settings, None)
+    }
+
+    /// Serves `registry` and the jobs that bring it what others have.
+    pub fn with_jobs(registry: Registry, settings: Settings, jobs: Option<Jobs>) -> Self {
         let Settings { credentials, external_url, prefix, headers, catalog_limit } = settings;
         let external_url = external_url.map(|it| it.trim_end_matches('/').to_owned());
         let prefix = prefix.trim_end_matches('/').to_owned();
         let access = Access { credentials, external_url, prefix };
-        Self { inner: Arc::new(Inner { registry, access, headers, catalog_limit }) }
+        Self { inner: Arc::new(Inner { registry, jobs, access, headers, catalog_limit }) }
     }
 
     /// Answers a request. Never fails: what goes wrong is an answer too.
@@ -162,12 +171,13 @@ impl Api {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync,
     {
-        let Inner { registry, access, catalog_limit, .. } = &*self.inner;
+        let Inner { registry, jobs, access, catalog_limit, .. } = &*self.inner;
         let signature = Signature { headers: &parts.headers, uri: &parts.uri, peer };
         let caller = access.caller(signature).await?;
         note.user = caller.identity().name().map(Into::into);
         let call = Call {
             registry,
+            jobs: jobs.as_ref(),
             catalog_limit: *catalog_limit,
             headers: &parts.headers,
             query: Query::new(parts.uri.query()),

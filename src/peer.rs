@@ -5,12 +5,36 @@
 
 mod challenge;
 pub mod client;
+mod dialer;
 mod endpoint;
 mod error;
 pub mod inventory;
+mod job;
+mod jobs;
+mod progress;
 pub mod rate;
+mod run;
+mod selection;
+mod sources;
+mod survey;
+mod tee;
+mod transfer;
 
 pub use client::Client;
+pub use dialer::Dialer;
+pub use dialer::Trust;
 pub use endpoint::Endpoint;
 pub use endpoint::EndpointError;
 pub use error::Error;
+pub use job::Job;
+pub use job::JobError;
+pub use job::JobId;
+pub use job::JobRequest;
+pub use job::JobStatus;
+pub use job::State;
+pub use jobs::Jobs;
+pub use jobs::Submitted;
+pub use progress::Counts;
+pub use progress::SourceCount;
+pub use run::Fetching;
+pub use selection::Selection;

@@ -16,13 +16,17 @@ mod referrers;
 mod tags;
 mod uploads;
 
+pub use blobs::Found;
 pub use blobs::Mount;
 pub use error::Error;
 pub use manifests::Pushed;
 pub use manifests::StoredManifest;
+pub use pull_through::Arriving;
 pub use pull_through::Fetched;
 pub use pull_through::Missing;
 pub use pull_through::PullThrough;
+pub use pull_through::Reach;
+pub use pull_through::Wish;
 pub use referrers::Referrers;
 pub use referrers::ReferrersPage;
 pub use tags::TagPage;
@@ -112,10 +116,10 @@ impl Registry {
     }
 
     /// Asks the peers, if there are any, for what the store does not have.
-    async fn fetch(&self, missing: Missing<'_>) -> Fetched {
-        match &self.inner.pull_through {
-            Some(pull_through) => pull_through.fetch(missing).await,
-            None => Fetched::Absent,
+    async fn fetch(&self, missing: Missing<'_>, reach: Reach) -> Fetched {
+        match (&self.inner.pull_through, reach) {
+            (Some(pull_through), Reach::Peers) => pull_through.fetch(missing).await,
+            (None, _) | (_, Reach::Here) => Fetched::Absent,
         }
     }
 }

@@ -49,6 +49,7 @@ mod tags;
 mod upload;
 mod version;
 mod walk;
+mod wanted;
 mod writer;
 
 pub use append::Append;

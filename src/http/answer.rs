@@ -37,6 +37,12 @@ pub(super) fn document(content_type: &'static str, content: impl Into<Bytes>) ->
     response
 }
 
+/// An answer with a document of ours.
+pub(super) fn json(value: &impl serde::Serialize) -> Response<Body> {
+    // Text, numbers, and lists and maps of them: nothing that JSON cannot say.
+    document("application/json", serde_json::to_vec(value).unwrap_or_default())
+}
+
 /// An answer that says where what was made can be found. The URL is relative: no proxy in between can make it wrong,
 /// and no client takes it for another host (crane refuses one, containerd drops the credentials).
 pub(super) fn created(status: StatusCode, location: String) -> Response<Body> {

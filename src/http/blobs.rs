@@ -20,10 +20,15 @@ use crate::http::conditional::Outcome;
 use crate::http::error::Error;
 use crate::http::multipart::content_range;
 use crate::http::multipart::multipart;
+use crate::http::peers;
 use crate::http::range::RangeError;
 use crate::http::range::Selection;
 use crate::http::range::select;
+use crate::registry::Arriving;
+use crate::registry::Found;
+use crate::registry::Reach;
 use crate::registry::Registry;
+use crate::registry::Wish;
 use crate::store::Blob;
 
 /// What a client wants of a blob.
@@ -44,7 +49,10 @@ pub(super) async fn get(
     part: Part,
 ) -> Result<Response<Body>, Error> {
     let digest = Digest::parse(digest)?;
-    let blob = registry.blob(name, &digest).await?;
+    let blob = match registry.blob(name, &digest, reach(headers, part), wish(headers)).await? {
+        Found::Stored(blob) => blob,
+        Found::Arriving(blob) => return Ok(arriving(blob, &digest)),
+    };
     let mut response = match conditional::evaluate(headers, &digest.to_string()) {
         Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),
         Outcome::NotModified => answer::empty(StatusCode::NOT_MODIFIED),
@@ -55,6 +63,30 @@ pub(super) async fn get(
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=31536000"));
     Ok(response)
+}
+
+/// Whether peers are asked. Not for a `HEAD`: whoever is about to push asks that of every layer, and whoever pulls
+/// does not.
+fn reach(headers: &HeaderMap, part: Part) -> Reach {
+    match part {
+        Part::AsAsked => peers::reach(headers),
+        Part::Head => Reach::Here,
+    }
+}
+
+fn wish(headers: &HeaderMap) -> Wish {
+    if headers.contains_key(RANGE) { Wish::Stored } else { Wish::AsItComes }
+}
+
+/// Sends a blob that is on its way here.
+fn arriving(blob: Arriving, digest: &Digest) -> Response<Body> {
+    let len = blob.len();
+    let mut response = Response::new(peers::arriving(blob));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, octets());
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    answer::insert_digest(headers, digest);
+    response
 }
 
 /// Removes a blob from a repository.

@@ -17,8 +17,10 @@ use crate::http::manifests;
 use crate::http::query::Query;
 use crate::http::receive::Incoming;
 use crate::http::route::Route;
+use crate::http::sync;
 use crate::http::token;
 use crate::http::uploads;
+use crate::peer::Jobs;
 use crate::registry::Registry;
 
 /// What is asked of a route.
@@ -54,6 +56,7 @@ impl Verb {
 /// A request, as far as handlers look at it.
 pub(super) struct Call<'a, B> {
     pub(super) registry: &'a Registry,
+    pub(super) jobs: Option<&'a Jobs>,
     pub(super) catalog_limit: usize,
     pub(super) headers: &'a HeaderMap,
     pub(super) query: Query<'a>,
@@ -73,7 +76,7 @@ where
 {
     use Route as R;
     use Verb as V;
-    let Call { registry, catalog_limit, headers, query, caller, body } = call;
+    let Call { registry, jobs, catalog_limit, headers, query, caller, body } = call;
     match (verb, route) {
         (V::Options, _) => Ok(base::options(methods(route))),
         (V::Get | V::Head, R::Root) => Ok(base::alive()),
@@ -85,6 +88,23 @@ where
         }
         (V::Get | V::Head, R::Token) => token::get(&caller, query),
         (V::Post, R::Token) => token::post(caller, body).await,
+        (V::Get | V::Head, R::Inventory) => {
+            caller.may(&Action::Inspect)?;
+            sync::inventory(registry, headers, query).await
+        }
+        (V::Post, R::Have) => {
+            caller.may(&Action::Inspect)?;
+            sync::have(registry, jobs, body).await
+        }
+        (V::Get | V::Head, R::Jobs) => caller.may(&Action::Inspect).and_then(|()| sync::list(jobs)),
+        (V::Post, R::Jobs) => {
+            caller.may(&Action::Administer)?;
+            sync::submit(jobs, body).await
+        }
+        (V::Get | V::Head, R::Job(id)) => {
+            caller.may(&Action::Inspect).and_then(|()| sync::status(jobs, headers, id))
+        }
+        (V::Delete, R::Job(id)) => caller.may(&Action::Administer).and_then(|()| sync::cancel(jobs, id)),
         (V::Get | V::Head, R::Tags(name)) => listings::tags(registry, query, &caller.reads(name)?).await,
         (V::Get | V::Head, R::Referrers(name, subject)) => {
             listings::referrers(registry, query, &caller.reads(name)?, subject).await
@@ -128,9 +148,12 @@ fn methods(route: &Route<'_>) -> &'static str {
         | Route::Base
         | Route::Catalog
         | Route::Discover(_)
+        | Route::Inventory
         | Route::Tags(_)
         | Route::Referrers(..) => "GET, HEAD",
-        Route::Token => "GET, HEAD, POST",
+        Route::Token | Route::Jobs => "GET, HEAD, POST",
+        Route::Have => "POST",
+        Route::Job(_) => "GET, HEAD, DELETE",
         Route::Blob(..) => "GET, HEAD, DELETE",
         Route::Manifest(..) => "GET, HEAD, PUT, DELETE",
         Route::Uploads(_) => "POST",
@@ -149,6 +172,12 @@ pub(super) fn operation(verb: Verb, route: Option<&Route<'_>>) -> &'static str {
         (_, Route::Catalog) => "ListRepositories",
         (_, Route::Discover(_)) => "Discover",
         (_, Route::Token) => "IssueToken",
+        (_, Route::Inventory) => "GetInventory",
+        (_, Route::Have) => "AskForBlobs",
+        (V::Post, Route::Jobs) => "StartJob",
+        (_, Route::Jobs) => "ListJobs",
+        (V::Delete, Route::Job(_)) => "CancelJob",
+        (_, Route::Job(_)) => "GetJob",
         (_, Route::Tags(_)) => "ListTags",
         (_, Route::Referrers(..)) => "ListReferrers",
         (V::Head, Route::Blob(..)) => "HeadBlob",

@@ -22,6 +22,7 @@ use crate::http::answer;
 use crate::http::range::MAX_RANGES;
 use crate::oci::ErrorCode;
 use crate::oci::Manifest;
+use crate::peer;
 use crate::registry;
 use crate::store;
 
@@ -107,6 +108,18 @@ pub(super) enum Error {
     /// The form of a token request cannot be read.
     #[error("the form of the request cannot be read")]
     Form,
+    /// A request body larger than it may be.
+    #[error("a request of this kind has at most {0} bytes")]
+    TooLarge(usize),
+    /// A document of ours that cannot be read.
+    #[error("the request cannot be read: {0}")]
+    Json(String),
+    /// A job that cannot be one.
+    #[error(transparent)]
+    Job(#[from] peer::JobError),
+    /// Something about other nodes was not carried out.
+    #[error(transparent)]
+    Peer(peer::Error),
     /// An operation was not carried out.
     #[error(transparent)]
     Registry(registry::Error),
@@ -115,6 +128,16 @@ pub(super) enum Error {
 impl From<registry::Error> for Error {
     fn from(error: registry::Error) -> Self {
         Self::Registry(error)
+    }
+}
+
+impl From<peer::Error> for Error {
+    fn from(error: peer::Error) -> Self {
+        match error {
+            peer::Error::ReadOnly => Self::Registry(registry::Error::ReadOnly),
+            peer::Error::Store(error) => Self::Registry(registry::Error::Store(error)),
+            error => Self::Peer(error),
+        }
     }
 }
 
@@ -151,10 +174,14 @@ impl Error {
             | Self::Pagination(_)
             | Self::TooManyRanges
             | Self::BodyBroken(_)
-            | Self::Form => StatusCode::BAD_REQUEST,
+            | Self::Form
+            | Self::Json(_)
+            | Self::Job(_)
+            | Self::Peer(peer::Error::Missing { .. }) => StatusCode::BAD_REQUEST,
+            Self::Peer(_) => StatusCode::BAD_GATEWAY,
             Self::TooManyTags(_) => StatusCode::URI_TOO_LONG,
             Self::OutOfOrder { .. } | Self::RangeUnsatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::ManifestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ManifestTooLarge | Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::Registry(error) => registry_status(error),
         }
@@ -177,10 +204,12 @@ impl Error {
                 ErrorCode::BlobUploadInvalid
             }
             Self::Pagination(_) => ErrorCode::PaginationNumberInvalid,
-            Self::ManifestTooLarge | Self::RangeUnsatisfiable { .. } | Self::TooManyRanges => {
-                ErrorCode::SizeInvalid
-            }
-            Self::PreconditionFailed | Self::Form => ErrorCode::Unsupported,
+            Self::ManifestTooLarge
+            | Self::TooLarge(_)
+            | Self::RangeUnsatisfiable { .. }
+            | Self::TooManyRanges => ErrorCode::SizeInvalid,
+            Self::PreconditionFailed | Self::Form | Self::Json(_) | Self::Job(_) => ErrorCode::Unsupported,
+            Self::Peer(_) => ErrorCode::Unavailable,
             Self::Registry(error) => registry_code(error),
         })
     }

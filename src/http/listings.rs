@@ -44,7 +44,7 @@ pub(super) async fn tags(
     let last = query.first("last");
     let page = registry.tags(name, last.as_deref(), limit).await?;
     let tags = page.tags().iter().map(|tag| tag.as_str()).collect();
-    let mut response = json(&TagList { name: name.as_str(), tags });
+    let mut response = answer::json(&TagList { name: name.as_str(), tags });
     if let Some((next, limit)) = page.next().zip(limit) {
         insert_link(
             &mut response,
@@ -70,7 +70,8 @@ pub(super) async fn catalog(
     };
     let more = found.len() > limit;
     found.truncate(limit);
-    let mut response = json(&Catalog { repositories: found.iter().map(RepositoryName::as_str).collect() });
+    let mut response =
+        answer::json(&Catalog { repositories: found.iter().map(RepositoryName::as_str).collect() });
     if let Some(next) = found.last().filter(|_| more) {
         insert_link(&mut response, format_args!("/v2/_catalog?last={}&n={limit}", encoded(next.as_str())));
     }
@@ -124,11 +125,6 @@ fn insert_link(response: &mut Response<Body>, url: impl Display) {
     response.headers_mut().insert(LINK, answer::value(format!("<{url}>; rel=\"next\"")));
 }
 
-fn json(list: &impl Serialize) -> Response<Body> {
-    // Text and lists of text: nothing that JSON cannot say.
-    answer::document("application/json", serde_json::to_vec(list).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -153,7 +149,7 @@ mod tests {
 
     #[test]
     fn tag_lists_have_two_members() {
-        let response = json(&TagList { name: "a", tags: vec![] });
+        let response = answer::json(&TagList { name: "a", tags: vec![] });
         let Body::Bytes(body) = response.body() else { unreachable!() };
         assert_eq!(&body[..], br#"{"name":"a","tags":[]}"#);
     }

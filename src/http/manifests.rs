@@ -18,6 +18,7 @@ use crate::http::answer::DOCKER_CONTENT_DIGEST;
 use crate::http::conditional;
 use crate::http::conditional::Outcome;
 use crate::http::error::Error;
+use crate::http::peers;
 use crate::http::query::Query;
 use crate::http::receive::Incoming;
 use crate::oci::Manifest;
@@ -45,7 +46,7 @@ pub(super) async fn get(
         ReferenceError::Tag(error) => Error::TagOfNothing(error),
         ReferenceError::Digest(error) => Error::Digest(error),
     })?;
-    let manifest = registry.manifest(name, &reference).await?;
+    let manifest = registry.manifest(name, &reference, peers::reach(headers)).await?;
     let mut response = match conditional::evaluate(headers, &manifest.digest.to_string()) {
         Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),
         Outcome::NotModified => answer::empty(StatusCode::NOT_MODIFIED),

@@ -23,6 +23,14 @@ pub(super) enum Route<'a> {
     Discover(Option<&'a str>),
     /// `/v2/_larder/token`: the token service that a Bearer challenge names.
     Token,
+    /// `/v2/_larder/sync/inventory`: what this node has.
+    Inventory,
+    /// `/v2/_larder/sync/have`: which of these blobs it has.
+    Have,
+    /// `/v2/_larder/sync/jobs`.
+    Jobs,
+    /// `/v2/_larder/sync/jobs/<id>`.
+    Job(&'a str),
     /// `/v2/<name>/blobs/<digest>` (end-2, end-10).
     Blob(&'a str, Cow<'a, str>),
     /// `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9).
@@ -50,7 +58,21 @@ impl<'a> Route<'a> {
             "/_catalog" | "/_catalog/" => Some(Self::Catalog),
             "/_oci/ext/discover" | "/_oci/ext/discover/" => Some(Self::Discover(None)),
             "/_larder/token" => Some(Self::Token),
-            _ => Self::of_repository(rest.strip_prefix('/')?),
+            _ => match rest.strip_prefix("/_larder/sync/") {
+                Some(rest) => Self::of_sync(rest),
+                None => Self::of_repository(rest.strip_prefix('/')?),
+            },
+        }
+    }
+
+    fn of_sync(path: &'a str) -> Option<Self> {
+        match path.strip_suffix('/').unwrap_or(path) {
+            "inventory" => Some(Self::Inventory),
+            "have" => Some(Self::Have),
+            "jobs" => Some(Self::Jobs),
+            path => {
+                path.strip_prefix("jobs/").filter(|id| !id.is_empty() && !id.contains('/')).map(Self::Job)
+            }
         }
     }
 
@@ -112,6 +134,12 @@ mod tests {
             ("/v2/_oci/ext/discover", Some(Route::Discover(None))),
             ("/v2/a/b/_oci/ext/discover", Some(Route::Discover(Some("a/b")))),
             ("/v2/_larder/token", Some(Route::Token)),
+            ("/v2/_larder/sync/inventory", Some(Route::Inventory)),
+            ("/v2/_larder/sync/have", Some(Route::Have)),
+            ("/v2/_larder/sync/jobs/", Some(Route::Jobs)),
+            ("/v2/_larder/sync/jobs/0123", Some(Route::Job("0123"))),
+            ("/v2/_larder/sync/jobs/0123/x", None),
+            ("/v2/_larder/sync", None),
             ("/v2/a/tags/list", Some(Route::Tags("a"))),
             ("/v2/a/tags/list/", Some(Route::Tags("a"))),
             ("/v2/a/manifests/v1", manifest("a", "v1")),

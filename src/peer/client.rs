@@ -134,7 +134,7 @@ impl Client {
     /// The manifest under a tag or a digest.
     pub async fn manifest(&self, name: &RepositoryName, reference: &str) -> Result<Option<Manifest>, Error> {
         let path = format!("/v2/{name}/manifests/{reference}");
-        let Some(response) = self.get(name, &path, HeaderMap::new()).await? else { return Ok(None) };
+        let Some(response) = self.get(name, &path, as_peer()).await? else { return Ok(None) };
         let media_type = response.headers().get(header::CONTENT_TYPE);
         let media_type = media_type.and_then(|it| it.to_str().ok()).map(str::to_owned);
         let content = self.collect(response, &path, MANIFEST_LIMIT).await?;
@@ -144,7 +144,7 @@ impl Client {
     /// What a tag points at, as the registry says.
     pub async fn resolve(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
         let path = format!("/v2/{name}/manifests/{tag}");
-        let request = self.request(Method::HEAD, &path, HeaderMap::new())?;
+        let request = self.request(Method::HEAD, &path, as_peer())?;
         let Some(response) = self.send(name, request).await? else { return Ok(None) };
         let digest = response.headers().get("docker-content-digest").and_then(|it| it.to_str().ok());
         Ok(digest.and_then(|it| Digest::parse(it).ok()))
@@ -164,10 +164,13 @@ impl Client {
         Ok(names.map(|it| it.iter().filter_map(|name| RepositoryName::parse(name).ok()).collect()))
     }
 
-    /// Whether the registry holds a blob in a repository, without asking its own peers.
-    pub async fn has_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+    /// The length of a blob that the registry holds in a repository, without asking its own peers.
+    pub async fn blob_size(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>, Error> {
         let request = self.request(Method::HEAD, &format!("/v2/{name}/blobs/{digest}"), as_peer())?;
-        Ok(self.send(name, request).await?.is_some())
+        let Some(response) = self.send(name, request).await? else { return Ok(None) };
+        let length =
+            response.headers().get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+        length.map(Some).ok_or_else(|| self.protocol("it does not say how long a blob is"))
     }
 
     /// The bytes of a blob from `offset` on.

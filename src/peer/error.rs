@@ -47,6 +47,12 @@ pub enum Error {
         /// For how long.
         after: Duration,
     },
+    /// It ended before everything had come.
+    #[error("{endpoint} ended the transfer early")]
+    Cut {
+        /// Who.
+        endpoint: Endpoint,
+    },
     /// It sent what the protocol does not allow.
     #[error("{endpoint} does not keep to the protocol: {why}")]
     Protocol {
@@ -89,6 +95,9 @@ pub enum Error {
         /// What is free and not promised to others, in bytes.
         free: u64,
     },
+    /// Nothing can be written here.
+    #[error("this store is read-only")]
+    ReadOnly,
     /// Somebody cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -101,13 +110,16 @@ impl Error {
     /// Whether another attempt, perhaps elsewhere, may succeed where this one failed.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Stalled { .. } | Self::WrongDigest { .. } => true,
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Cut { .. } | Self::WrongDigest { .. } => {
+                true
+            }
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),
             Self::Unauthorized { .. }
             | Self::Protocol { .. }
             | Self::TooLarge { .. }
             | Self::Missing { .. }
             | Self::NoSpace { .. }
+            | Self::ReadOnly
             | Self::Cancelled
             | Self::Store(_) => false,
         }

@@ -3,10 +3,13 @@
 use storage_layout::Digest;
 use storage_layout::RepositoryName;
 
+use crate::registry::Arriving;
 use crate::registry::Error;
 use crate::registry::Fetched;
 use crate::registry::Missing;
+use crate::registry::Reach;
 use crate::registry::Registry;
+use crate::registry::Wish;
 use crate::registry::error::is_damage;
 use crate::store::Blob;
 
@@ -19,19 +22,38 @@ pub enum Mount<'a> {
     Anywhere,
 }
 
+/// Where a blob is.
+#[derive(Debug)]
+pub enum Found {
+    /// In the store.
+    Stored(Blob),
+    /// On its way from a peer.
+    Arriving(Arriving),
+}
+
 impl Registry {
     /// A blob of a repository. One that is stored in another repository only is unknown here.
     ///
     /// # Errors
     /// [`Error::BlobUnknown`], [`Error::BlobDamaged`], or the store's.
-    pub async fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Blob, Error> {
+    pub async fn blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        reach: Reach,
+        wish: Wish,
+    ) -> Result<Found, Error> {
         if let Some(blob) = self.stored_blob(name, digest).await? {
-            return Ok(blob);
+            return Ok(Found::Stored(blob));
         }
-        if self.fetch(Missing::Blob(name, digest)).await == Fetched::Stored
-            && let Some(blob) = self.stored_blob(name, digest).await?
-        {
-            return Ok(blob);
+        match self.fetch(Missing::Blob(name, digest, wish), reach).await {
+            Fetched::Arriving(arriving) => return Ok(Found::Arriving(arriving)),
+            Fetched::Stored => {
+                if let Some(blob) = self.stored_blob(name, digest).await? {
+                    return Ok(Found::Stored(blob));
+                }
+            }
+            Fetched::Manifest(_) | Fetched::Absent => {}
         }
         Err(Error::BlobUnknown(*digest))
     }

@@ -22,6 +22,7 @@ use crate::oci::stored_media_type;
 use crate::registry::Error;
 use crate::registry::Fetched;
 use crate::registry::Missing;
+use crate::registry::Reach;
 use crate::registry::Registry;
 use crate::registry::Sparse;
 use crate::registry::error::is_damage;
@@ -57,13 +58,17 @@ impl Registry {
         &self,
         name: &RepositoryName,
         reference: &Reference,
+        reach: Reach,
     ) -> Result<StoredManifest, Error> {
         if let Some(manifest) = self.stored_manifest(name, reference).await? {
             return Ok(manifest);
         }
-        if self.fetch(Missing::Manifest(name, reference)).await == Fetched::Stored
-            && let Some(manifest) = self.stored_manifest(name, reference).await?
-        {
+        let stored = match self.fetch(Missing::Manifest(name, reference), reach).await {
+            Fetched::Stored => self.stored_manifest(name, reference).await?,
+            Fetched::Manifest(digest) => self.stored_manifest(name, &Reference::Digest(digest)).await?,
+            Fetched::Arriving(_) | Fetched::Absent => None,
+        };
+        if let Some(manifest) = stored {
             return Ok(manifest);
         }
         Err(Error::ManifestUnknown(reference.clone()))

@@ -5,16 +5,20 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
 
+use bytes::Bytes;
 use storage_layout::Digest;
 use storage_layout::RepositoryName;
+use tokio::sync::mpsc;
 
 use crate::oci::Reference;
 
 /// Brings what is missing into the store.
 pub trait PullThrough: fmt::Debug + Send + Sync + 'static {
-    /// Tries to obtain what was asked for. Returns when it lies in the store, verified and linked into the
-    /// repository, or when nobody has it; bounds its own time, and asks once for many who wait for the same thing.
+    /// Tries to obtain what was asked for. Bounds the time that it takes to find out who has it, and asks once for
+    /// many who wait for the same thing.
     fn fetch<'a>(&'a self, missing: Missing<'a>) -> Pin<Box<dyn Future<Output = Fetched> + Send + 'a>>;
 }
 
@@ -22,16 +26,67 @@ pub trait PullThrough: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub enum Missing<'a> {
     /// A blob of a repository.
-    Blob(&'a RepositoryName, &'a Digest),
+    Blob(&'a RepositoryName, &'a Digest, Wish),
     /// A manifest of a repository, or a tag.
     Manifest(&'a RepositoryName, &'a Reference),
 }
 
-/// How the attempt ended.
+/// In which form a missing blob is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fetched {
-    /// The store has it now.
+pub enum Wish {
+    /// Whole, in the store: ranges of it are to be sent.
     Stored,
+    /// From its first byte on, while it is being stored.
+    AsItComes,
+}
+
+/// How far a question goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To this store only: a peer asks, and would be asked in turn.
+    Here,
+    /// To the peers too.
+    Peers,
+}
+
+/// How the attempt ended.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The store has it now, verified and linked into the repository.
+    Stored,
+    /// A blob is on its way, and will be stored whether or not anybody reads along.
+    Arriving(Arriving),
+    /// The tag names this manifest, which the store has now. The tag itself is not stored.
+    Manifest(Digest),
     /// It could not be had.
     Absent,
+}
+
+/// A blob on its way: its bytes as they come, the last of them only when all are verified.
+#[derive(Debug)]
+pub struct Arriving {
+    len: u64,
+    chunks: mpsc::Receiver<Bytes>,
+}
+
+impl Arriving {
+    /// A blob of `len` bytes whose bytes come through `chunks`.
+    pub fn new(len: u64, chunks: mpsc::Receiver<Bytes>) -> Self {
+        Self { len, chunks }
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The next bytes. An end before [`Arriving::len`] bytes means that it could not be had, or is damaged.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.chunks.poll_recv(context)
+    }
 }

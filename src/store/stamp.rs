@@ -26,6 +26,13 @@ use crate::store::Wait;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp(u128);
 
+impl Stamp {
+    /// The stamp as bytes, to be hashed with others.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
 /// distribution makes a manifest's directory first and its link in it a moment later, so that a list that was made in
 /// between lacks the manifest although the directory above does not change any more.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(2);

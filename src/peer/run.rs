@@ -1,0 +1,332 @@
+//! One run of a job: survey, blobs, manifests, tags, in this order and no other.
+//!
+//! Knows the order in which things become visible. Does not know how a job is asked for or remembered.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use storage_layout::Digest;
+use storage_layout::RepositoryName;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::peer::Error;
+use crate::peer::job::State;
+use crate::peer::progress::Progress;
+use crate::peer::rate::RateLimit;
+use crate::peer::selection::Rank;
+use crate::peer::selection::Selection;
+use crate::peer::sources::Pick;
+use crate::peer::sources::Sources;
+use crate::peer::survey;
+use crate::peer::survey::Missing;
+use crate::peer::survey::Need;
+use crate::peer::survey::Plan;
+use crate::peer::transfer::Transfer;
+use crate::store;
+use crate::store::Store;
+
+/// How many blobs are taken at once, unless the job says otherwise: enough to fill a link with small layers, few
+/// enough that each of 8 nodes leaves some of an origin's connections to the others.
+pub(crate) const BLOBS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+/// How many links and manifests are written at once: the store makes a group of them durable with one set of syncs.
+const WRITES_AT_ONCE: usize = 64;
+/// How many waiting blobs are looked at for one that no peer is taking just now.
+const LOOK_AHEAD: usize = 256;
+/// How long to wait when peers are taking all that is left.
+const LULL: Duration = Duration::from_millis(200);
+/// What is left free on the disk, in bytes, on top of what is to come: links, directories and others' needs.
+const SPARE: u64 = 64 * 1024 * 1024;
+
+/// Blobs that are on their way here: what this node answers `f` for.
+#[derive(Debug, Default)]
+pub struct Fetching {
+    digests: Mutex<HashSet<Digest>>,
+}
+
+impl Fetching {
+    /// Whether a blob is on its way here.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
+    }
+
+    /// Says that a blob is on its way, until the guard is dropped; `None` if somebody said so already.
+    pub(crate) fn begin(self: &Arc<Self>, digest: Digest) -> Option<FetchingGuard> {
+        let new = self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        new.then(|| FetchingGuard { fetching: self.clone(), digest })
+    }
+}
+
+/// While it lives, a blob is on its way here.
+#[derive(Debug)]
+pub(crate) struct FetchingGuard {
+    fetching: Arc<Fetching>,
+    digest: Digest,
+}
+
+impl Drop for FetchingGuard {
+    fn drop(&mut self) {
+        self.fetching.digests.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+    }
+}
+
+/// What a run works with.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) store: Store,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) selection: Selection,
+    pub(crate) blobs_at_once: NonZeroUsize,
+    pub(crate) rate: Option<RateLimit>,
+    pub(crate) fetching: Arc<Fetching>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) state: watch::Sender<State>,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Run {
+    /// Makes this store hold what the sources have of the selection. Gives how much the selection is.
+    pub(crate) async fn run(self: &Arc<Self>) -> Result<usize, Error> {
+        self.state.send_replace(State::Surveying);
+        let plan = self.unless_cancelled(survey::survey(&self.store, &self.sources, &self.selection)).await?;
+        let Plan { manifests, tags, blobs, targets } = plan;
+        let (stored, missing) = self.partition(blobs).await?;
+        self.announce(&missing, stored.len() + manifests.len())?;
+        self.state.send_replace(State::Copying);
+        self.link(stored).await?;
+        self.copy(missing).await?;
+        self.state.send_replace(State::Publishing);
+        self.publish_manifests(manifests).await?;
+        for rank in Rank::ALL {
+            let of_rank = tags.iter().filter(|(name, ..)| Rank::of(name) == rank);
+            self.publish_tags(of_rank.cloned().collect()).await?;
+        }
+        Ok(targets)
+    }
+
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            result = work => result,
+            () = self.cancel.cancelled() => Err(Error::Cancelled),
+        }
+    }
+
+    /// Parts the blobs that lie here, if perhaps not in each repository, from those that do not.
+    async fn partition(
+        &self,
+        blobs: BTreeMap<Digest, Need>,
+    ) -> Result<(Vec<(Digest, Need)>, Vec<(Digest, Need)>), Error> {
+        let (mut stored, mut missing) = (Vec::new(), Vec::new());
+        for (digest, need) in blobs {
+            let here = survey::is_stored(&self.store, &digest, need.size).await?;
+            if here { stored.push((digest, need)) } else { missing.push((digest, need)) }
+        }
+        Ok((stored, missing))
+    }
+
+    /// Tells what is to come, and refuses what does not fit before the first byte.
+    fn announce(&self, missing: &[(Digest, Need)], others: usize) -> Result<(), Error> {
+        let needed: u64 = missing.iter().map(|(_, need)| need.size).sum();
+        self.progress.begin(needed, (missing.len() + others) as u64);
+        let free = self.store.free_space()?;
+        if needed > 0 && free < needed.saturating_add(SPARE) {
+            return Err(Error::NoSpace { needed, free });
+        }
+        Ok(())
+    }
+
+    /// Links blobs that lie here into the repositories that need them.
+    async fn link(self: &Arc<Self>, stored: Vec<(Digest, Need)>) -> Result<(), Error> {
+        self.each(stored, WRITES_AT_ONCE, |run, (digest, need)| async move {
+            run.link_everywhere(&digest, &need).await?;
+            run.progress.object_here();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn link_everywhere(&self, digest: &Digest, need: &Need) -> Result<(), Error> {
+        for name in &need.repositories {
+            if !self.store.has_layer(name, digest).await? {
+                self.writer()?.link_layer(name, digest).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes blobs in, those first that no peer is taking just now.
+    async fn copy(self: &Arc<Self>, missing: Vec<(Digest, Need)>) -> Result<(), Error> {
+        let mut queue = shuffled(missing);
+        let mut running = JoinSet::new();
+        loop {
+            let waiting: Vec<_> = queue.iter().take(LOOK_AHEAD).map(|(digest, _)| *digest).collect();
+            self.unless_cancelled(async { Ok(self.sources.refresh(&waiting).await) }).await?;
+            while running.len() < self.blobs_at_once.get()
+                && let Some((digest, need)) = self.next_blob(&mut queue, running.is_empty())
+            {
+                let run = self.clone();
+                running.spawn(async move { run.copy_blob(digest, need).await });
+            }
+            if running.is_empty() && queue.is_empty() {
+                return Ok(());
+            }
+            let lull = !queue.is_empty() && running.len() < self.blobs_at_once.get();
+            tokio::select! {
+                Some(done) = running.join_next() => finished(done)?,
+                () = tokio::time::sleep(LULL), if lull => {}
+                () = self.cancel.cancelled() => return Err(Error::Cancelled),
+            }
+        }
+    }
+
+    /// The next blob to take. With nothing else under way, one that a peer is taking is taken too: the transfer
+    /// itself waits a while for that peer.
+    fn next_blob(&self, queue: &mut VecDeque<(Digest, Need)>, idle: bool) -> Option<(Digest, Need)> {
+        let none = std::collections::HashMap::new();
+        let free = |(digest, _): &(Digest, Need)| !matches!(self.sources.pick(digest, &none), Pick::Later(_));
+        match queue.iter().take(LOOK_AHEAD).position(free) {
+            Some(index) => queue.remove(index),
+            None if idle => queue.pop_front(),
+            None => None,
+        }
+    }
+
+    async fn copy_blob(&self, digest: Digest, need: Need) -> Result<(), Error> {
+        let Some(name) = need.repositories.first() else { return Ok(()) };
+        let guard = self.fetching.begin(digest);
+        let transfer = Transfer {
+            writer: self.writer()?,
+            sources: &self.sources,
+            progress: &self.progress,
+            rate: self.rate.as_ref(),
+            cancel: &self.cancel,
+            name,
+            digest: &digest,
+            size: need.size,
+        };
+        match transfer.run().await {
+            Err(Error::Missing { .. }) if need.optional => return Ok(()),
+            result => result?,
+        }
+        drop(guard);
+        self.link_everywhere(&digest, &need).await
+    }
+
+    /// Publishes manifests, what they are made of first.
+    async fn publish_manifests(self: &Arc<Self>, manifests: Vec<Missing>) -> Result<(), Error> {
+        for batch in batches(manifests) {
+            self.each(
+                batch,
+                WRITES_AT_ONCE,
+                |run, missing| async move { run.publish_manifest(missing).await },
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn publish_manifest(&self, missing: Missing) -> Result<(), Error> {
+        let Missing { name, digest, content, .. } = missing;
+        let content = match content {
+            Some(content) => content,
+            None => survey::fetch_manifest(&self.sources, &name, &digest).await?.0,
+        };
+        self.put(&name, &digest, content, &[]).await?;
+        self.progress.object_here();
+        Ok(())
+    }
+
+    async fn publish_tags(
+        self: &Arc<Self>,
+        tags: Vec<(RepositoryName, storage_layout::Tag, Digest)>,
+    ) -> Result<(), Error> {
+        self.each(tags, WRITES_AT_ONCE, |run, (name, tag, digest)| async move {
+            run.writer()?.put_tag(&name, &tag, &digest).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn put(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        content: Bytes,
+        tags: &[storage_layout::Tag],
+    ) -> Result<(), Error> {
+        Ok(self.writer()?.put_manifest(name, digest, content, tags).await?)
+    }
+
+    fn writer(&self) -> Result<&store::Writer, Error> {
+        self.store.writer().ok_or(Error::ReadOnly)
+    }
+
+    /// Does the same with each item, several at once; stops at the first error.
+    async fn each<T, F>(
+        self: &Arc<Self>,
+        items: Vec<T>,
+        at_once: usize,
+        work: impl Fn(Arc<Self>, T) -> F,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let mut items = items.into_iter();
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < at_once
+                && let Some(item) = items.next()
+            {
+                running.spawn(work(self.clone(), item));
+            }
+            tokio::select! {
+                done = running.join_next() => match done {
+                    Some(done) => finished(done)?,
+                    None => return Ok(()),
+                },
+                () = self.cancel.cancelled() => return Err(Error::Cancelled),
+            }
+        }
+    }
+}
+
+/// A task's result; one that panicked has failed.
+fn finished(done: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
+    done.unwrap_or(Err(Error::Cancelled))
+}
+
+/// Runs of manifests that may be published at once: of one rank, images before the indexes over them.
+fn batches(manifests: Vec<Missing>) -> Vec<Vec<Missing>> {
+    let mut batches: Vec<Vec<Missing>> = Vec::new();
+    for missing in manifests {
+        match batches.last_mut() {
+            Some(batch)
+                if batch.last().is_some_and(|it| it.rank == missing.rank && it.height == missing.height) =>
+            {
+                batch.push(missing);
+            }
+            _ => batches.push(vec![missing]),
+        }
+    }
+    batches
+}
+
+/// In an order of this process's own: nodes that fill at the same time begin with different blobs.
+fn shuffled(items: Vec<(Digest, Need)>) -> VecDeque<(Digest, Need)> {
+    let seed = uuid::Uuid::new_v4().into_bytes();
+    let key = |digest: &Digest| {
+        let mixed = digest.as_bytes().iter().zip(seed.iter().cycle());
+        mixed.fold(0_u64, |hash, (a, b)| (hash ^ u64::from(a ^ b)).wrapping_mul(0x0100_0000_01b3))
+    };
+    let mut items = items;
+    items.sort_by_cached_key(|(digest, _)| key(digest));
+    items.into()
+}

@@ -1,0 +1,224 @@
+//! `Sources`: the registries that a job may take from, and who is asked next.
+//!
+//! Knows which source has what, which is busy, and which has failed lately. Does not know what is wanted or why.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use storage_layout::Digest;
+use tokio::time::Instant;
+
+use crate::peer::client::Client;
+use crate::peer::inventory::Have;
+use crate::peer::inventory::HaveRequest;
+use crate::peer::inventory::HaveResponse;
+
+/// How long a source that failed is left alone, if there are others.
+const REST: Duration = Duration::from_secs(5);
+/// How long an answer to "do you have these" is believed. Peers that fill each other change by the second; an
+/// answer costs one request for thousands of blobs.
+const HAVE_AGE: Duration = Duration::from_millis(700);
+/// The largest answer: one letter a digest and the JSON around them.
+const HAVE_LIMIT: u64 = HaveRequest::LIMIT as u64 + 1024;
+
+/// A source and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) client: Client,
+    /// Named by whoever asked for the job: it is expected to have everything.
+    origin: Origin,
+    state: Mutex<State>,
+}
+
+/// Why a source is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The job names it.
+    Named,
+    /// It is a peer of this node: it may have what it took from others.
+    Peer,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    asked: Option<Instant>,
+    holds: HashSet<Digest>,
+    fetching: HashSet<Digest>,
+    /// Whether it answers the question; another registry is asked for each blob as it comes.
+    speaks: Option<Speaks>,
+    rests_until: Option<Instant>,
+    failures: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    Larder,
+    Oci,
+}
+
+impl Source {
+    pub(crate) fn new(client: Client, origin: Origin) -> Self {
+        Self { client, origin, state: Mutex::default() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it is believed to say of a blob.
+    fn have(&self, digest: &Digest) -> Have {
+        let state = self.state();
+        match state.speaks {
+            Some(Speaks::Larder) if state.holds.contains(digest) => Have::Yes,
+            Some(Speaks::Larder) if state.fetching.contains(digest) => Have::Fetching,
+            // What a job names is asked even where it said no, but last: it may have pulled it through by now.
+            Some(Speaks::Larder) | None => Have::No,
+            Some(Speaks::Oci) if self.origin == Origin::Named => Have::Yes,
+            Some(Speaks::Oci) => Have::No,
+        }
+    }
+
+    fn is_resting(&self) -> bool {
+        self.state().rests_until.is_some_and(|until| until > Instant::now())
+    }
+
+    /// Whether the job names it.
+    pub(crate) fn is_named(&self) -> bool {
+        self.origin == Origin::Named
+    }
+
+    /// Remembers a failure: it rests, the longer the more often it failed.
+    pub(crate) fn failed(&self) {
+        let mut state = self.state();
+        state.failures = state.failures.saturating_add(1).min(6);
+        state.rests_until = Some(Instant::now() + REST * state.failures);
+    }
+
+    /// Remembers a success.
+    pub(crate) fn succeeded(&self) {
+        let mut state = self.state();
+        (state.failures, state.rests_until) = (0, None);
+    }
+
+    /// Remembers that it does not have a blob after all.
+    pub(crate) fn lacks(&self, digest: &Digest) {
+        self.state().holds.remove(digest);
+    }
+
+    /// Asks about `blobs`, if the last answer is too old.
+    async fn refresh(&self, blobs: &[Digest]) {
+        let now = Instant::now();
+        {
+            let mut state = self.state();
+            let fresh = state.asked.is_some_and(|asked| now.duration_since(asked) < HAVE_AGE);
+            if fresh || state.speaks == Some(Speaks::Oci) || blobs.is_empty() {
+                return;
+            }
+            state.asked = Some(now);
+        }
+        for chunk in blobs.chunks(HaveRequest::LIMIT) {
+            self.ask(chunk).await;
+        }
+    }
+
+    async fn ask(&self, blobs: &[Digest]) {
+        let request = HaveRequest { blobs: blobs.iter().map(ToString::to_string).collect() };
+        let Ok(body) = serde_json::to_vec(&request) else { return };
+        let answer = self.client.post(HaveRequest::PATH, body, HAVE_LIMIT).await;
+        let mut state = self.state();
+        match answer {
+            Ok(Some(answer)) => match serde_json::from_slice::<HaveResponse>(&answer) {
+                Ok(answer) => state.learn(blobs, &answer),
+                Err(_) => state.speaks = Some(Speaks::Oci),
+            },
+            // Not found, not allowed, not understood: an OCI registry, which is asked for each blob.
+            Ok(None) | Err(crate::peer::Error::Refused { .. } | crate::peer::Error::Unauthorized { .. }) => {
+                state.speaks = Some(Speaks::Oci);
+            }
+            Err(_) => {
+                state.failures = state.failures.saturating_add(1).min(6);
+                state.rests_until = Some(Instant::now() + REST * state.failures);
+            }
+        }
+    }
+}
+
+impl State {
+    fn learn(&mut self, blobs: &[Digest], answer: &HaveResponse) {
+        self.speaks = Some(Speaks::Larder);
+        (self.failures, self.rests_until) = (0, None);
+        for (digest, letter) in blobs.iter().zip(answer.blobs.chars()) {
+            self.holds.remove(digest);
+            self.fetching.remove(digest);
+            match Have::from_letter(letter) {
+                Have::Yes => self.holds.insert(*digest),
+                Have::Fetching => self.fetching.insert(*digest),
+                Have::No => false,
+            };
+        }
+    }
+}
+
+/// All that a job may take from.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    sources: Vec<std::sync::Arc<Source>>,
+}
+
+/// Where to take a blob from now.
+#[derive(Debug)]
+pub(crate) enum Pick {
+    /// From this source.
+    From(std::sync::Arc<Source>),
+    /// Only the job's own source has it, and a peer is taking it from there: better wait for that peer.
+    Later(std::sync::Arc<Source>),
+    /// Nobody is known to have it.
+    Nobody,
+}
+
+impl Sources {
+    pub(crate) fn new(sources: Vec<Source>) -> Self {
+        Self { sources: sources.into_iter().map(std::sync::Arc::new).collect() }
+    }
+
+    pub(crate) fn all(&self) -> &[std::sync::Arc<Source>] {
+        &self.sources
+    }
+
+    /// The sources that the job names.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &std::sync::Arc<Source>> {
+        self.sources.iter().filter(|it| it.origin == Origin::Named)
+    }
+
+    /// Brings up to date what all sources say of the blobs that are still to come. All are asked at once.
+    pub(crate) async fn refresh(&self, blobs: &[Digest]) {
+        let mut asked = tokio::task::JoinSet::new();
+        for source in &self.sources {
+            let (source, blobs) = (source.clone(), blobs.to_vec());
+            asked.spawn(async move { source.refresh(&blobs).await });
+        }
+        while asked.join_next().await.is_some() {}
+    }
+
+    /// Who to take a blob from: of those that have it the least busy, peers before what the job names, since
+    /// everybody takes from that. `tried` are those that failed for this blob.
+    pub(crate) fn pick(&self, digest: &Digest, tried: &HashMap<String, u32>) -> Pick {
+        let usable = |it: &&std::sync::Arc<Source>| !tried.contains_key(it.client.endpoint().authority());
+        let holders = self.sources.iter().filter(usable).filter(|it| it.have(digest) == Have::Yes);
+        let best = holders.min_by_key(|it| (it.is_resting(), it.client.busy(), it.origin == Origin::Named));
+        if let Some(source) = best {
+            let only_named = source.origin == Origin::Named;
+            let elsewhere = self.sources.iter().filter(|it| it.origin == Origin::Peer && !it.is_resting());
+            if only_named && elsewhere.into_iter().any(|it| it.have(digest) == Have::Fetching) {
+                return Pick::Later(source.clone());
+            }
+            return Pick::From(source.clone());
+        }
+        // Nobody says yes: a named source is asked all the same, since answers age.
+        let named = self.named().filter(usable).min_by_key(|it| (it.is_resting(), it.client.busy()));
+        named.map_or(Pick::Nobody, |it| Pick::From(it.clone()))
+    }
+}
