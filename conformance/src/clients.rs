@@ -150,6 +150,21 @@ impl Way {
         self.bench.run(name, command)
     }
 
+    /// What the family of containers/image is told of a registry; `side` prefixes it where two are involved.
+    fn tell_transport(&self, command: &mut Command, side: &str) {
+        match &self.ca {
+            None => command.arg(format!("--{side}tls-verify=false")),
+            Some(directory) => command.arg(format!("--{side}cert-dir={}", directory.display())),
+        };
+    }
+
+    /// Where the family of containers/image finds the password.
+    fn tell_password(&self, command: &mut Command) {
+        if let Some(directory) = &self.auth {
+            command.arg(format!("--authfile={}", directory.join("config.json").display()));
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.bench.directory().join(name)
     }

@@ -4,8 +4,12 @@
 //! layers of each; the images share layers, and the builder's network is what
 //! it is. The registry that shipped fails here.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use fastrand::Rng;
 
@@ -14,6 +18,7 @@ use crate::client;
 use crate::http::Endpoint;
 use crate::image::Image;
 use crate::image::Layer;
+use crate::image::digest;
 use crate::proxy::Proxy;
 use crate::proxy::Weather;
 use crate::server::Setup;
@@ -66,21 +71,47 @@ pub(crate) fn pushed_through_bad_weather(bench: &Bench) -> Result<String> {
     ))
 }
 
-/// All clients at once: each pushes through the proxy, then pulls past it.
+/// All clients at once: each pushes through the proxy, then pulls past it; and somebody reads what they move.
 fn push_round(direct: &Endpoint, proxy: &Proxy, round: usize) -> Result<usize> {
     let broken = direct.at(proxy.address());
     let shared = layers(1_000_000 + round as u64 / 2, &SHARED)?;
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let reader = scope.spawn(|| read_latest(direct, &done));
         let client = |number| {
             let (broken, shared) = (&broken, &shared);
             scope.spawn(move || push_as(number, round, shared, direct, broken))
         };
         let clients: Vec<_> = (0..CLIENTS).map(client).collect();
-        clients.into_iter().try_fold(0, |sum, client| match client.join() {
+        let pushed = clients.into_iter().try_fold(0, |sum, client| match client.join() {
             Ok(pushed) => Ok(sum + pushed?),
-            Err(_) => anyhow::bail!("a client panicked"),
-        })
+            Err(_) => bail!("a client panicked"),
+        });
+        done.store(true, Ordering::Relaxed);
+        match reader.join() {
+            Ok(read) => read.context("reading a tag that is being moved")?,
+            Err(_) => bail!("the reader panicked"),
+        }
+        pushed
     })
+}
+
+/// A tag that moves is at every moment one image or another, never nothing and never half.
+fn read_latest(direct: &Endpoint, done: &AtomicBool) -> Result<()> {
+    let mut seen = [false; REPOSITORIES.len()];
+    while !done.load(Ordering::Relaxed) {
+        for (repository, seen) in REPOSITORIES.iter().zip(&mut seen) {
+            let manifest = client::manifest(direct, "GET", &format!("/v2/{repository}/manifests/latest"))?;
+            if manifest.status == 404 && !*seen {
+                continue;
+            }
+            let manifest = manifest.expect(200)?;
+            let named = manifest.header("Docker-Content-Digest");
+            ensure!(named == Some(digest(&manifest.body).as_str()), "{repository}:latest is half a manifest");
+            *seen = true;
+        }
+    }
+    Ok(())
 }
 
 fn push_as(

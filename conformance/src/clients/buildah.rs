@@ -43,13 +43,8 @@ fn pushed(way: &Way, repository: &str, tag: &str) -> Result<String> {
 
 fn remote(way: &Way, verb: &str) -> Result<Command> {
     let mut command = buildah(way, verb)?;
-    match &way.ca {
-        None => command.arg("--tls-verify=false"),
-        Some(directory) => command.arg(format!("--cert-dir={}", directory.display())),
-    };
-    if let Some(directory) = &way.auth {
-        command.arg(format!("--authfile={}", directory.join("config.json").display()));
-    }
+    way.tell_transport(&mut command, "");
+    way.tell_password(&mut command);
     Ok(command)
 }
 

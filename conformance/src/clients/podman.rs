@@ -63,25 +63,16 @@ fn search(way: &Way) -> Result<Command> {
         None => command.arg("--tls-verify=false"),
         Some(directory) => command.env("SSL_CERT_FILE", directory.join("ca.crt")),
     };
-    authenticate(way, &mut command);
+    way.tell_password(&mut command);
     Ok(command)
 }
 
 fn podman(way: &Way, verb: &str) -> Result<Command> {
     let mut command = alone(way)?;
     command.arg(verb);
-    match &way.ca {
-        None => command.arg("--tls-verify=false"),
-        Some(directory) => command.arg(format!("--cert-dir={}", directory.display())),
-    };
-    authenticate(way, &mut command);
+    way.tell_transport(&mut command, "");
+    way.tell_password(&mut command);
     Ok(command)
-}
-
-fn authenticate(way: &Way, command: &mut Command) {
-    if let Some(directory) = &way.auth {
-        command.arg(format!("--authfile={}", directory.join("config.json").display()));
-    }
 }
 
 /// Its storage in this way's directory, without a file system that this machine may lack.

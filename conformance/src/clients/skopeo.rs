@@ -35,24 +35,17 @@ pub(super) fn run(way: &Way, image: &Image) -> Result<()> {
 fn copy(way: &Way) -> Result<Command> {
     let mut command = skopeo_alone(way)?;
     command.arg("copy");
-    for side in ["src", "dest"] {
-        match &way.ca {
-            None => command.arg(format!("--{side}-tls-verify=false")),
-            Some(directory) => command.arg(format!("--{side}-cert-dir={}", directory.display())),
-        };
-    }
-    authenticate(way, &mut command);
+    way.tell_transport(&mut command, "src-");
+    way.tell_transport(&mut command, "dest-");
+    way.tell_password(&mut command);
     Ok(command)
 }
 
 fn skopeo(way: &Way, verb: &str) -> Result<Command> {
     let mut command = skopeo_alone(way)?;
     command.arg(verb);
-    match &way.ca {
-        None => command.arg("--tls-verify=false"),
-        Some(directory) => command.arg(format!("--cert-dir={}", directory.display())),
-    };
-    authenticate(way, &mut command);
+    way.tell_transport(&mut command, "");
+    way.tell_password(&mut command);
     Ok(command)
 }
 
@@ -60,10 +53,4 @@ fn skopeo_alone(way: &Way) -> Result<Command> {
     let mut command = way.command(Tool::Skopeo)?;
     command.arg("--insecure-policy");
     Ok(command)
-}
-
-fn authenticate(way: &Way, command: &mut Command) {
-    if let Some(directory) = &way.auth {
-        command.arg(format!("--authfile={}", directory.join("config.json").display()));
-    }
 }
