@@ -205,3 +205,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn is_trusted(socket: &UnixStream) -> bool {
     socket_peercred(socket.as_fd()).is_ok_and(|peer| peer.uid.is_root() || peer.uid == geteuid())
 }
+
+#[cfg(test)]
+mod tests;
