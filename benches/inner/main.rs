@@ -13,9 +13,10 @@ mod credentials;
 mod documents;
 mod image;
 mod names;
+mod requests;
 
 use criterion::criterion_group;
 use criterion::criterion_main;
 
-criterion_group!(inner, names::bench, documents::bench, credentials::bench, image::bench);
+criterion_group!(inner, names::bench, requests::bench, documents::bench, credentials::bench, image::bench);
 criterion_main!(inner);
