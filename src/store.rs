@@ -75,6 +75,11 @@ pub use version::Version;
 pub use walk::Sight;
 pub use walk::Walk;
 pub use writer::Finish;
+pub use writer::Import;
+pub use writer::Intake;
+pub use writer::Pointer;
+pub use writer::Reservation;
+pub use writer::Taken;
 pub use writer::Writer;
 
 /// Where a store lies and whether it may be written.

@@ -35,6 +35,9 @@ pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Cuts a file, or fills it up with zeros.
     fn truncate(&self, file: &DiskFile, len: u64) -> io::Result<()>;
 
+    /// Sets space aside for a file, whose length stays as it is. Where the file system cannot, nothing is done.
+    fn allocate(&self, file: &DiskFile, bytes: u64) -> io::Result<()>;
+
     /// Has the system begin to write what is dirty, so that a later sync has less to do. A hint.
     fn start_writing_back(&self, file: &DiskFile, offset: u64, len: u64);
 

@@ -76,6 +76,16 @@ impl Health {
         Ok(())
     }
 
+    /// How many bytes are free beside the reserve. May wait.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub(super) fn spare(&self) -> Result<u64, Error> {
+        let space = self.space()?;
+        let reserve = (space.total / Self::RESERVED_PART).min(Self::RESERVE);
+        Ok(space.free.saturating_sub(reserve))
+    }
+
     /// Whether writes can be taken. May wait.
     ///
     /// # Errors

@@ -153,7 +153,7 @@ impl Read for Reader {
 }
 
 /// Reads a window, and gives back the pages that were read in for it.
-fn read_once(window: &Window, each: impl FnMut(&[u8])) -> Result<(), Error> {
+pub(super) fn read_once(window: &Window, each: impl FnMut(&[u8])) -> Result<(), Error> {
     let was_resident = window.is_resident();
     window.read_through(each)?;
     if !was_resident {

@@ -40,10 +40,16 @@ use crate::store::upload::Uploads;
 
 mod delete;
 mod finish;
+mod import;
 mod manifest;
 mod purge;
 
 pub use finish::Finish;
+pub use import::Import;
+pub use import::Intake;
+pub use import::Pointer;
+pub use import::Reservation;
+pub use import::Taken;
 
 /// The one writer of a store. Everything becomes visible through `publish`, in the order blob, links, tag,
 /// and is durable when the call returns. A call whose caller is dropped is finished all the same.

@@ -14,6 +14,7 @@ use std::time::UNIX_EPOCH;
 
 use rustix::fs::Advice;
 use rustix::fs::AtFlags;
+use rustix::fs::FallocateFlags;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::StatVfsMountFlags;
@@ -118,6 +119,14 @@ impl Disk for LocalDisk {
 
     fn truncate(&self, file: &DiskFile, len: u64) -> io::Result<()> {
         Ok(rustix::io::retry_on_intr(|| rustix::fs::ftruncate(&file.file, len))?)
+    }
+
+    fn allocate(&self, file: &DiskFile, bytes: u64) -> io::Result<()> {
+        let allocate = || rustix::fs::fallocate(&file.file, FallocateFlags::KEEP_SIZE, 0, bytes);
+        match if bytes == 0 { Ok(()) } else { rustix::io::retry_on_intr(allocate) } {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            allocated => Ok(allocated?),
+        }
     }
 
     fn start_writing_back(&self, file: &DiskFile, offset: u64, len: u64) {

@@ -89,7 +89,7 @@ fn manifest(
 }
 
 /// Stages all that a new tag is.
-fn stage_tag(
+pub(super) fn stage_tag(
     publisher: &Publisher,
     digest: &Digest,
     files: &mut Vec<DiskFile>,
