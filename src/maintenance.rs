@@ -5,6 +5,7 @@
 //! or how a report is printed: each of them yields a value.
 
 mod background;
+pub mod copy;
 #[cfg(test)]
 mod fixture;
 pub mod gc;

@@ -45,6 +45,8 @@ pub struct ReleaseStatus {
     pub present: u64,
     /// How many bytes of it are there. What several images share is counted once.
     pub bytes: u64,
+    /// Those images.
+    pub members: Vec<Member>,
     /// What is not there.
     pub missing: Vec<Missing>,
     /// The repositories that its components are pulled from where there is no mirror.
@@ -126,6 +128,7 @@ impl<D: Fn(&Digest) -> bool> Survey<'_, D> {
             images: members.len() as u64,
             present: found.present,
             bytes: found.blobs.values().sum(),
+            members,
             missing: found.missing,
             sources: sources.into_iter().collect(),
             unread,

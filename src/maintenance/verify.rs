@@ -25,7 +25,7 @@ pub use report::Problem;
 pub use report::Report;
 
 use blobs::Blobs;
-use blobs::chain;
+pub(super) use blobs::chain;
 use links::Links;
 
 /// Which releases must be complete.

@@ -48,6 +48,12 @@ impl Blob {
         self.whole.is_empty()
     }
 
+    /// Where its bytes begin in the file that holds them. Who reads many blobs of an image in this order reads the
+    /// medium from its beginning to its end.
+    pub fn position(&self) -> u64 {
+        self.whole.extents.at(0).map_or(0, |first| first.offset)
+    }
+
     /// Its bytes, all or some. A range past the end is cut to it.
     pub fn range(&self, range: Range<u64>) -> FileRange {
         let end = range.end.min(self.len());

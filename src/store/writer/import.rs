@@ -19,6 +19,7 @@ use storage_layout::Tag;
 
 use crate::store::Blob;
 use crate::store::Error;
+use crate::store::Hashed;
 use crate::store::Source;
 use crate::store::disk::DiskFile;
 use crate::store::disk::DiskPath;
@@ -67,6 +68,8 @@ pub enum Intake {
         /// What the bytes have.
         computed: Digest,
     },
+    /// The medium that it is on cannot be read; nothing is left of what was.
+    Unreadable(Error),
     /// It was broken off; nothing is left of it.
     Stopped,
 }
@@ -106,6 +109,11 @@ impl Import {
         self.inner.health.spare()
     }
 
+    /// Remembers that a blob which is there does not have its digest, so that it is replaced when it is published.
+    pub fn distrust(&self, blob: &Hashed) {
+        self.inner.contents.mark_damaged(blob.version);
+    }
+
     /// Sets space aside, so that nobody else takes it while blobs are taken in. Where the file system cannot do that,
     /// it is not done.
     ///
@@ -123,7 +131,7 @@ impl Import {
     /// read, and may break off.
     ///
     /// # Errors
-    /// The medium it is on cannot be read, or the disk not be written; nothing is left of the blob.
+    /// The disk cannot be written; nothing is left of the blob.
     pub fn take(
         &self,
         blob: &Blob,
@@ -142,13 +150,16 @@ impl Import {
             }
             let began = at;
             let mut written = Ok(());
-            read_once(&window, |piece| {
+            let read = read_once(&window, |piece| {
                 hasher.update(piece);
                 if written.is_ok() {
                     written = self.inner.pipeline.disk.write(&staged.file, at, &[IoSlice::new(piece)]);
                 }
                 at += piece.len() as u64;
-            })?;
+            });
+            if let Err(error) = read {
+                return Ok(Intake::Unreadable(error));
+            }
             written.map_err(|error| self.inner.health.failed("write", &staged.path, error))?;
             self.inner.pipeline.disk.start_writing_back(&staged.file, began, at - began);
         }

@@ -1,0 +1,150 @@
+//! Links and tags, for which everything that they point at must be there.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use storage_layout::Digest;
+use storage_layout::Entry;
+use storage_layout::parse_link;
+use tokio::task::spawn_blocking;
+
+use crate::maintenance::copy::Error;
+use crate::maintenance::copy::Link;
+use crate::maintenance::copy::Plan;
+use crate::maintenance::copy::Problem;
+use crate::maintenance::copy::Report;
+use crate::maintenance::tree::LONGEST_LINK;
+use crate::maintenance::tree::Tree;
+use crate::oci::Manifest;
+use crate::oci::Role;
+use crate::oci::children;
+use crate::store;
+use crate::store::Import;
+use crate::store::Pointer;
+
+/// How many links or tags become durable together: their files are open until then.
+const BATCH: usize = 256;
+
+/// Writes links and then tags; `present` are the blobs that are there and last, `linked` the links.
+pub(super) async fn publish(
+    plan: &Arc<Plan>,
+    into: &Import,
+    present: HashSet<Digest>,
+    linked: Vec<Link>,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let (of, at) = (Arc::clone(plan), into.clone());
+    let ready = spawn_blocking(move || Ready::of(&of, &at, &present, &linked)).await??;
+    for batch in ready.links.chunks(BATCH) {
+        into.link(batch.to_vec()).await?;
+        report.links += batch.len() as u64;
+    }
+    for batch in ready.tags.chunks(BATCH) {
+        into.tag(batch.to_vec()).await?;
+        report.tags += batch.len() as u64;
+    }
+    report.problems.extend(ready.withheld);
+    Ok(())
+}
+
+/// What can be written.
+#[derive(Debug, Default)]
+struct Ready {
+    links: Vec<Link>,
+    tags: Vec<Pointer<(storage_layout::RepositoryName, storage_layout::Tag)>>,
+    withheld: Vec<Problem>,
+}
+
+impl Ready {
+    fn of(
+        plan: &Plan,
+        into: &Import,
+        present: &HashSet<Digest>,
+        linked: &[Link],
+    ) -> Result<Self, store::Error> {
+        let mut ready = Self::default();
+        let linked: HashSet<_> = linked.iter().map(|it| &it.from).collect();
+        let mut judge = Judge::new(plan, present);
+        for link in &plan.links {
+            let lacks = match &link.from {
+                Entry::RevisionLink(..) => judge.lacks(&link.to),
+                _ => (!present.contains(&link.to)).then_some(link.to),
+            };
+            if lacks.is_none() && !linked.contains(&link.from) {
+                ready.links.push(link.clone());
+            }
+        }
+        for tag in &plan.tags {
+            let (name, called) = tag.from.clone();
+            let entry = Entry::TagCurrent(name, called);
+            match judge.lacks(&tag.to) {
+                Some(lacks) => ready.withheld.push(Problem::Withheld { entry, lacks }),
+                None if points_at(into, &entry, &tag.to)? => {}
+                None => ready.tags.push(tag.clone()),
+            }
+        }
+        Ok(ready)
+    }
+}
+
+fn points_at(into: &Import, entry: &Entry, target: &Digest) -> Result<bool, store::Error> {
+    match into.tree().read(entry, LONGEST_LINK) {
+        Ok(content) => Ok(content.is_some_and(|it| parse_link(&it).is_ok_and(|it| it == *target))),
+        Err(store::Error::Corrupt { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Says whether a manifest can be pulled from what is there. What the source itself does not have, such as the platforms
+/// of an index that were not mirrored, is not missed; what could not be copied is.
+struct Judge<'a> {
+    plan: &'a Plan,
+    present: &'a HashSet<Digest>,
+    /// What could not be copied, which as a rule is nothing: then no manifest has to be read.
+    lacking: HashSet<Digest>,
+    known: HashMap<Digest, Option<Digest>>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(plan: &'a Plan, present: &'a HashSet<Digest>) -> Self {
+        let wanted = plan.blobs.iter().map(|it| it.digest).filter(|it| !present.contains(it));
+        let lacking = wanted.chain(plan.lacking.iter().copied()).collect();
+        Self { plan, present, lacking, known: HashMap::new() }
+    }
+
+    /// The first thing that a manifest lacks.
+    fn lacks(&mut self, manifest: &Digest) -> Option<Digest> {
+        if !self.present.contains(manifest) {
+            return Some(*manifest);
+        }
+        if self.lacking.is_empty() {
+            return None;
+        }
+        if !self.known.contains_key(manifest) {
+            let lacks = self.find_lacking(manifest);
+            self.known.insert(*manifest, lacks);
+        }
+        *self.known.get(manifest)?
+    }
+
+    fn find_lacking(&self, manifest: &Digest) -> Option<Digest> {
+        let mut seen = HashSet::from([*manifest]);
+        let mut pending = vec![*manifest];
+        while let Some(manifest) = pending.pop() {
+            let content = Tree(&self.plan.sources).manifest(&manifest).ok().flatten();
+            let Some(parsed) = content.and_then(|it| Manifest::parse(&it, None).ok()) else { continue };
+            for child in children(&parsed) {
+                let digest = child.descriptor.digest;
+                if self.lacking.contains(&digest) {
+                    return Some(digest);
+                }
+                let is_manifest = matches!(child.role, Role::Manifest | Role::Blob);
+                if is_manifest && self.present.contains(&digest) && seen.insert(digest) {
+                    pending.push(digest);
+                }
+            }
+        }
+        None
+    }
+}
