@@ -119,7 +119,8 @@ async fn compare(
     pace: &Arc<Pace>,
     progress: &Arc<Progress>,
 ) -> Result<Option<Compared>, Error> {
-    let (plan, into, pace, progress) = (Arc::clone(plan), into.clone(), Arc::clone(pace), Arc::clone(progress));
+    let (plan, into, pace, progress) =
+        (Arc::clone(plan), into.clone(), Arc::clone(pace), Arc::clone(progress));
     Ok(spawn_blocking(move || compare::compare(&plan, &into, held, &pace, &progress)).await??)
 }
 

@@ -148,7 +148,10 @@ impl Worker {
                 Intake::Stopped => return Ok(None),
                 Intake::Unreadable(error) => faults.push(chain(&error)),
                 Intake::Mismatch { computed } => {
-                    faults.push(format!("its bytes in {} have the digest {computed}", source.origin().display()));
+                    faults.push(format!(
+                        "its bytes in {} have the digest {computed}",
+                        source.origin().display()
+                    ));
                 }
             }
         }

@@ -84,7 +84,10 @@ fn hash_held(compared: &mut Compared, into: &Import, pace: &Pace) -> Result<Cont
     };
     let found: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(hash)).collect();
-        threads.into_iter().map(|it| it.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        threads
+            .into_iter()
+            .map(|it| it.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     for found in found {
         for (blob, is_right) in found? {

@@ -211,9 +211,7 @@ impl<'a> Planner<'a> {
             return;
         }
         let found = match self.tree.blob(digest) {
-            Ok(found) => {
-                found.map(|it| Wanted { digest: *digest, len: it.len(), position: it.position() })
-            }
+            Ok(found) => found.map(|it| Wanted { digest: *digest, len: it.len(), position: it.position() }),
             Err(error) => {
                 self.problems.push(Problem::Blob { digest: *digest, why: chain(&error) });
                 self.lacking.insert(*digest);

@@ -8,7 +8,6 @@ use std::num::NonZero;
 use std::path::Path;
 
 use storage_layout::RepositoryName;
-use storage_layout::Tag;
 
 use super::*;
 use crate::maintenance::fixture::Root;
@@ -19,8 +18,6 @@ use crate::store::Access;
 use crate::store::Options;
 use crate::store::Source;
 use crate::store::Store;
-
-mod killed;
 
 const PAYLOAD: &[u8] = include_bytes!("../../../conformance/fixtures/payload.iso");
 
@@ -103,11 +100,8 @@ async fn a_second_copy_finds_nothing_to_do() {
     let first = copy_all(&image.path(), to.path()).await;
     let before = to.snapshot();
     let second = copy_all(&image.path(), to.path()).await;
-    let expected = Report {
-        skipped_blobs: first.copied_blobs,
-        skipped_bytes: first.copied_bytes,
-        ..Report::default()
-    };
+    let expected =
+        Report { skipped_blobs: first.copied_blobs, skipped_bytes: first.copied_bytes, ..Report::default() };
     assert_eq!(second, expected);
     assert_eq!(to.snapshot(), before);
 }
@@ -140,7 +134,8 @@ async fn what_is_damaged_is_named_and_nothing_that_needs_it_is_tagged() {
     assert!(count("is left out, since it needs") >= 2, "{told:?}");
     // What is there can be served: all of it but the three faults' own.
     let sources = open(to.path(), Access::ReadOnly).sources();
-    let found = verify(&sources, &Releases::Unchecked, NonZero::<usize>::MIN, &Pace::new(None), &Tally::default());
+    let found =
+        verify(&sources, &Releases::Unchecked, NonZero::<usize>::MIN, &Pace::new(None), &Tally::default());
     let found = found.unwrap();
     assert!(found.problems.is_empty(), "{found:?}");
     // The next copy, from a whole source, brings the rest.
@@ -176,7 +171,8 @@ async fn a_release_is_copied_with_all_that_it_reaches() {
     let copied = crate::maintenance::releases::releases(&sources).unwrap();
     assert_eq!(copied, [release]);
     assert_verifies(to.path());
-    let refused = plan(&image.path(), &Selection::Releases(vec!["4.0.0".to_owned()])).unwrap_err().to_string();
+    let refused =
+        plan(&image.path(), &Selection::Releases(vec!["4.0.0".to_owned()])).unwrap_err().to_string();
     assert!(refused.starts_with("there is no release 4.0.0 in the source, which has "), "{refused}");
 }
 
@@ -190,7 +186,10 @@ async fn too_little_room_is_told_before_anything_is_written() {
     let Error::Space { needed, free, .. } = &refused else { panic!("{refused}") };
     assert!(needed > free);
     let message = refused.to_string();
-    assert!(message.starts_with("needs 8589934592.0 GiB, ") && message.contains(" GiB free at "), "{message}");
+    assert!(
+        message.starts_with("needs 8589934592.0 GiB, ") && message.contains(" GiB free at "),
+        "{message}"
+    );
     assert_eq!(content(to.path()).len(), 0);
 }
 
@@ -225,15 +224,4 @@ async fn progress_ends_at_the_whole() {
         let skipped = if skipped { total } else { 0 };
         assert_eq!(progress.snapshot(), Snapshot { phase: Phase::Done, bytes: total, total, skipped });
     }
-}
-
-/// Tags of a store, for whoever watches it.
-async fn tags(store: &Store) -> Vec<(RepositoryName, Tag)> {
-    let mut found = Vec::new();
-    for name in store.repositories(None, usize::MAX).await.unwrap() {
-        for tag in store.tags(&name).await.unwrap().iter().flat_map(|it| it.iter()) {
-            found.push((name.clone(), tag.clone()));
-        }
-    }
-    found
 }
