@@ -35,6 +35,7 @@ mod hash;
 mod health;
 mod image;
 mod iso;
+mod lease;
 mod link;
 mod list;
 mod lock;
@@ -61,6 +62,7 @@ pub use error::Error;
 pub use extent::Extent;
 pub use extent::Extents;
 pub use iso::Iso;
+pub use lease::Hold;
 pub use medium::Media;
 pub use medium::Medium;
 pub use scan::Hashed;
@@ -184,6 +186,7 @@ impl Store {
 
     /// Whether a repository holds a manifest.
     pub async fn has_revision(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        self.tell(digest);
         let entry = Entry::RevisionLink(name.clone(), *digest);
         self.target(&entry, digest).await.map(|target| target.is_some())
     }
@@ -287,6 +290,12 @@ impl Store {
         self.inner.roots.all()
     }
 
+    /// The source that is written; `None` where the store is read-only.
+    pub fn written(&self) -> Option<Arc<dyn Source>> {
+        let root = self.inner.writer.as_ref()?.root();
+        self.inner.roots.all().iter().find(|source| source.origin() == root).cloned()
+    }
+
     /// The way to change the store; `None` where it is read-only.
     pub fn writer(&self) -> Option<&Writer> {
         self.inner.writer.as_ref()
@@ -299,13 +308,23 @@ impl Store {
         }
     }
 
+    /// Somebody is about to be told whether a blob is there, and counts on the answer: for a while it is no garbage.
+    fn tell(&self, digest: &Digest) {
+        if let Some(writer) = &self.inner.writer {
+            writer.tell(digest);
+        }
+    }
+
     /// The blob that a repository means by a digest.
     async fn linked(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, Error> {
+        self.tell(digest);
         let layer = self.target(&Entry::LayerLink(name.clone(), *digest), digest).await?;
-        match layer {
-            Some(target) => Ok(Some(target)),
-            None => self.target(&Entry::RevisionLink(name.clone(), *digest), digest).await,
-        }
+        let target = match layer {
+            Some(target) => Some(target),
+            None => self.target(&Entry::RevisionLink(name.clone(), *digest), digest).await?,
+        };
+        target.iter().filter(|target| *target != digest).for_each(|target| self.tell(target));
+        Ok(target)
     }
 
     /// What the link `entry` points at, which is `digest` or the same bytes by another algorithm.

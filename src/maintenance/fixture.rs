@@ -8,6 +8,7 @@ use flate2::read::GzDecoder;
 use storage_layout::Entry;
 use tempfile::TempDir;
 
+use crate::store::Access;
 use crate::store::Options;
 use crate::store::Source;
 use crate::store::Store;
@@ -50,6 +51,13 @@ impl Root {
     pub(super) fn sources(&self) -> Arc<Vec<Arc<dyn Source>>> {
         let options = Options { roots: vec![self.path().to_owned()], ..Options::default() };
         Store::open(&options).unwrap().sources()
+    }
+
+    /// The root as a store to be written.
+    pub(super) fn writable(&self) -> Store {
+        let options =
+            Options { roots: vec![self.path().to_owned()], access: Access::ReadWrite, ..Options::default() };
+        Store::open(&options).unwrap()
     }
 
     /// Every path below the root with what it holds, to see that nothing changed.

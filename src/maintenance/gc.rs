@@ -34,6 +34,11 @@ use crate::store::Source;
 use crate::store::Wait;
 use crate::store::Walk;
 
+mod sweep;
+
+pub use sweep::Collected;
+pub use sweep::sweep;
+
 /// What is garbage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {

@@ -32,6 +32,7 @@ use crate::store::disk::Disk;
 use crate::store::disk::DiskFile;
 use crate::store::disk::DiskPath;
 use crate::store::health::Health;
+use crate::store::lease::Leases;
 use crate::store::publish::batch::Batch;
 use crate::store::publish::batch::Durable;
 
@@ -56,6 +57,7 @@ struct Inner {
     tree: Arc<Directory>,
     health: Health,
     contents: Contents,
+    leases: Leases,
     metrics: StoreMetrics,
     durable: Durable,
     queue: Mutex<Queue>,
@@ -91,6 +93,7 @@ impl Publisher {
         tree: Arc<Directory>,
         health: Health,
         contents: Contents,
+        leases: Leases,
         metrics: StoreMetrics,
         tasks: TaskTracker,
     ) -> Self {
@@ -100,6 +103,7 @@ impl Publisher {
             tree,
             health,
             contents,
+            leases,
             metrics,
             durable: Durable::new(),
             queue: Mutex::default(),

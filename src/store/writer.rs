@@ -30,6 +30,7 @@ use crate::store::append::Pipeline;
 use crate::store::content::Contents;
 use crate::store::disk::Disk;
 use crate::store::health::Health;
+use crate::store::lease::Leases;
 use crate::store::medium::blocking;
 use crate::store::publish::Outcome;
 use crate::store::publish::Publisher;
@@ -41,6 +42,7 @@ use crate::store::upload::Uploads;
 mod delete;
 mod finish;
 mod import;
+mod maintain;
 mod manifest;
 mod purge;
 
@@ -65,6 +67,7 @@ struct Inner {
     contents: Contents,
     metrics: StoreMetrics,
     health: Health,
+    leases: Leases,
     publisher: Publisher,
     pipeline: Arc<Pipeline>,
     tasks: TaskTracker,
@@ -89,11 +92,13 @@ impl Writer {
         let Shared { roots, contents, metrics } = shared;
         let tasks = TaskTracker::new();
         let health = Health::new(tree.path(), Arc::clone(&disk), metrics.clone());
+        let leases = Leases::new();
         let publisher = Publisher::new(
             Arc::clone(&disk),
             Arc::clone(&tree),
             health.clone(),
             contents.clone(),
+            leases.clone(),
             metrics.clone(),
             tasks.clone(),
         );
@@ -106,6 +111,7 @@ impl Writer {
             contents,
             metrics,
             health,
+            leases,
             publisher,
             pipeline,
             tasks,
@@ -221,13 +227,6 @@ impl Writer {
         self.to_the_end(async move { inner.delete(path, dir).await }).await
     }
 
-    /// Removes the bytes of a blob that nothing links, unless it was stored, pushed again or linked since `since`;
-    /// says whether it did. The check and the removal are one: no push can come between them.
-    pub async fn remove_blob(&self, digest: &Digest, since: SystemTime) -> Result<bool, Error> {
-        let (inner, digest) = (Arc::clone(&self.inner), *digest);
-        self.to_the_end(async move { inner.remove_blob(&digest, since).await }).await
-    }
-
     /// Forgets every upload that began before `before` and that nobody appends to, as distribution's
     /// `uploadpurging` does; gives how many.
     pub async fn purge_uploads(&self, before: SystemTime) -> Result<usize, Error> {
@@ -243,6 +242,11 @@ impl Writer {
     pub async fn check_writable(&self) -> Result<(), Error> {
         let health = self.inner.health.clone();
         blocking(move || health.check()).await
+    }
+
+    /// Somebody is about to be told whether this is there.
+    pub(super) fn tell(&self, digest: &Digest) {
+        self.inner.leases.tell(digest);
     }
 
     /// The root that is written.
@@ -301,6 +305,7 @@ impl Inner {
     }
 
     async fn is_stored(&self, digest: &Digest) -> Result<bool, Error> {
+        self.leases.tell(digest);
         let (contents, digest) = (self.contents.clone(), *digest);
         match self.roots.any(move |source, wait| contents.blob(source, &digest, wait)).await {
             Ok(blob) => Ok(blob.is_some()),

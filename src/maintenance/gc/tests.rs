@@ -142,3 +142,21 @@ fn children_of_a_tagged_index_are_not_untagged() {
         "{found:#?}"
     );
 }
+
+#[tokio::test]
+async fn a_plan_is_carried_out_but_for_what_is_needed_again() {
+    let root = Root::payload();
+    let store = root.writable();
+    let (sources, written) = (store.sources(), store.written().unwrap());
+    let now = SystemTime::now();
+    let found = find(&sources, &*written, TAGGED, now, |_| false, &Pace::new(None)).unwrap();
+    let (entries, bytes) = (found.plan.entries.len() as u64, found.plan.bytes);
+    // Between plan and sweep the older image is asked for, by someone who may be about to tag it.
+    assert!(store.has_revision(&name("library/app"), &sha256(OLDER)).await.unwrap());
+    let writer = store.writer().unwrap();
+    let collected = sweep(writer, found.plan, now - Policy::GRACE).await.unwrap();
+    assert_eq!(collected.rescued, 3, "its link, its history and its blob");
+    assert_eq!(collected.links + collected.blobs + collected.rescued, entries);
+    assert!(collected.bytes > 24_000 && collected.bytes < bytes);
+    assert!(root.at(&Entry::Blob(sha256(OLDER))).exists());
+}

@@ -37,8 +37,25 @@ pub(in crate::store) enum Change {
     Remove(Dir),
     /// As [`Change::Remove`], but a power cut may bring it back.
     Forget(Dir),
-    /// A blob is removed, unless it was used at that time or later: then the publication ends.
-    Sweep(Digest, SystemTime),
+    /// A directory with a blob or a link to one is removed, unless the blob or the link was used at `before` or later,
+    /// or somebody counts on it: then the publication ends.
+    Sweep {
+        /// What makes the directory count.
+        file: DiskPath,
+        /// The directory.
+        dir: DiskPath,
+        /// The blob.
+        digest: Digest,
+        /// When it must not have been used.
+        before: SystemTime,
+    },
+    /// A file is moved out of the tree; where there is none, the publication ends.
+    SetAside {
+        /// Which file.
+        file: DiskPath,
+        /// Where to.
+        to: DiskPath,
+    },
 }
 
 /// How changes ended.
@@ -70,7 +87,8 @@ impl Batch<'_> {
             Change::Tag(staged, name, tag, target) => self.place_tag(&staged, &name, &tag, &target)?,
             Change::Remove(dir) => return self.remove(&dir.path().into()),
             Change::Forget(dir) => return self.throw_away(&dir.path().into()),
-            Change::Sweep(digest, since) => return self.sweep(&digest, since),
+            Change::Sweep { file, dir, digest, before } => return self.sweep(&file, &dir, &digest, before),
+            Change::SetAside { file, to } => return self.set_aside(&file, &to),
         }
         Ok(Outcome::Done)
     }
@@ -157,15 +175,42 @@ impl Batch<'_> {
         Ok(Outcome::Done)
     }
 
-    fn sweep(&mut self, digest: &Digest, since: SystemTime) -> Result<Outcome, Error> {
-        let at: DiskPath = Entry::Blob(*digest).path().into();
-        match self.of.tree.version_at(&at)? {
-            Some(version) if version.modified() < since => {
-                self.of.contents.forget(digest);
-                self.remove(&Dir::Blob(*digest).path().into())
-            }
-            _ => Ok(Outcome::Ended),
+    fn sweep(
+        &mut self,
+        file: &DiskPath,
+        dir: &DiskPath,
+        digest: &Digest,
+        before: SystemTime,
+    ) -> Result<Outcome, Error> {
+        // What is pushed again, or mounted, touches the blob and not every link to it.
+        let blob: DiskPath = Entry::Blob(*digest).path().into();
+        let used = [self.of.tree.version_at(file)?, self.of.tree.version_at(&blob)?];
+        let was_used = used.iter().flatten().any(|version| version.modified() >= before);
+        if used[0].is_none() || was_used || self.of.leases.is_leased(digest) {
+            return Ok(Outcome::Ended);
         }
+        self.of.contents.forget(digest);
+        self.remove(dir)?;
+        // Somebody who asked a moment ago may have seen it still: then it stays.
+        if self.of.leases.is_leased(digest)
+            && let Some(trash) = self.trash.pop()
+        {
+            let back = self.of.disk.rename(&trash, dir);
+            back.map_err(|error| self.of.health.failed("name", dir, error))?;
+            return Ok(Outcome::Ended);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn set_aside(&mut self, file: &DiskPath, to: &DiskPath) -> Result<Outcome, Error> {
+        if self.of.tree.version_at(file)?.is_none() {
+            return Ok(Outcome::Ended);
+        }
+        self.of.disk.rename(file, to).map_err(|error| self.of.health.failed("set aside", file, error))?;
+        self.dirs.extend(file.parent());
+        self.dirs.extend(to.parent());
+        self.dirs.insert(DiskPath::root());
+        Ok(Outcome::Done)
     }
 
     fn touch(&self, at: &DiskPath) -> Result<(), Error> {

@@ -1,7 +1,6 @@
 //! What a deletion changes.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use storage_layout::Digest;
 use storage_layout::Dir;
@@ -40,11 +39,6 @@ impl Inner {
         let revision = Change::Remove(Dir::Revision(name.clone(), *digest));
         let steps = [tags.collect(), vec![revision]];
         self.publisher.publish(steps, Vec::new()).await.map(was_there)
-    }
-
-    pub(super) async fn remove_blob(&self, digest: &Digest, since: SystemTime) -> Result<bool, Error> {
-        let sweep = vec![Change::Sweep(*digest, since)];
-        self.publisher.publish([sweep], Vec::new()).await.map(was_there)
     }
 
     /// The tags that point at a manifest. One that cannot be read points at nothing.
