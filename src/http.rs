@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::Request;
 use http::Response;
+use http::Uri;
 use http::header::HeaderName;
 use http::header::LINK;
 use http::header::LOCATION;
@@ -30,6 +31,7 @@ mod challenge;
 mod conditional;
 mod endpoints;
 mod error;
+mod health;
 mod listings;
 mod manifests;
 mod multipart;
@@ -44,6 +46,8 @@ mod uploads;
 
 pub use body::Body;
 pub use body::Part;
+pub use health::Monitor;
+pub use health::Observed;
 
 use access::Access;
 use access::Signature;
@@ -65,6 +69,7 @@ struct Inner {
     registry: Registry,
     jobs: Option<Jobs>,
     access: Access,
+    observed: Observed,
     headers: Vec<(HeaderName, HeaderValue)>,
     catalog_limit: usize,
 }
@@ -82,6 +87,8 @@ pub struct Settings {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The most repositories that one page of the catalog lists.
     pub catalog_limit: usize,
+    /// What of the process can be looked at.
+    pub observed: Observed,
 }
 
 /// The other end of a connection, as far as an answer depends on it.
@@ -121,11 +128,11 @@ impl Api {
 
     /// Serves `registry` and the jobs that bring it what others have.
     pub fn with_jobs(registry: Registry, settings: Settings, jobs: Option<Jobs>) -> Self {
-        let Settings { credentials, external_url, prefix, headers, catalog_limit } = settings;
+        let Settings { credentials, external_url, prefix, headers, catalog_limit, observed } = settings;
         let external_url = external_url.map(|it| it.trim_end_matches('/').to_owned());
         let prefix = prefix.trim_end_matches('/').to_owned();
         let access = Access { credentials, external_url, prefix };
-        Self { inner: Arc::new(Inner { registry, jobs, access, headers, catalog_limit }) }
+        Self { inner: Arc::new(Inner { registry, jobs, access, observed, headers, catalog_limit }) }
     }
 
     /// Answers a request. Never fails: what goes wrong is an answer too.
@@ -137,9 +144,10 @@ impl Api {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let is_below = self.strip_prefix(&mut parts);
         let path = parts.uri.path();
-        let route = path.strip_prefix(self.inner.access.prefix.as_str()).and_then(Route::parse);
+        let route = Route::parse(path).filter(|_| is_below);
         let verb = Verb::of(&parts.method);
         let mut note =
             AccessNote { operation: endpoints::operation(verb, route.as_ref()), ..AccessNote::default() };
@@ -171,20 +179,42 @@ impl Api {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync,
     {
-        let Inner { registry, jobs, access, catalog_limit, .. } = &*self.inner;
+        let Inner { registry, jobs, access, observed, catalog_limit, .. } = &*self.inner;
+        let query = Query::new(parts.uri.query());
+        if let Some(response) = endpoints::answer_anybody(verb, route, registry, query).await {
+            return Ok(response);
+        }
         let signature = Signature { headers: &parts.headers, uri: &parts.uri, peer };
         let caller = access.caller(signature).await?;
         note.user = caller.identity().name().map(Into::into);
         let call = Call {
             registry,
             jobs: jobs.as_ref(),
+            observed,
             catalog_limit: *catalog_limit,
             headers: &parts.headers,
-            query: Query::new(parts.uri.query()),
+            query,
             caller,
             body: Incoming(pin!(body)),
         };
         endpoints::answer(verb, route, call).await
+    }
+
+    /// Takes the prefix off the path of a request; `false` where the path does not begin with it.
+    fn strip_prefix(&self, parts: &mut Parts) -> bool {
+        let prefix = self.inner.access.prefix.as_str();
+        if prefix.is_empty() {
+            return true;
+        }
+        let rest = parts.uri.path_and_query().and_then(|it| it.as_str().strip_prefix(prefix));
+        let Some(Ok(rest)) = rest.map(str::parse) else { return false };
+        let mut uri = parts.uri.clone().into_parts();
+        uri.path_and_query = Some(rest);
+        match Uri::from_parts(uri) {
+            Ok(uri) => parts.uri = uri,
+            Err(_) => return false,
+        }
+        true
     }
 
     /// What every response has in common.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::thread::available_parallelism;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::ArgMatches;
@@ -25,6 +26,8 @@ use crate::config::Loaded;
 use crate::config::Source;
 use crate::credentials::Credentials;
 use crate::http::Api;
+use crate::http::Monitor;
+use crate::http::Observed;
 use crate::metrics::Metrics;
 use crate::registry::Deletion;
 use crate::registry::Registry;
@@ -89,7 +92,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let tls = files.tls(&config)?;
     let credentials = credentials(&config, &mut files, &metrics)?;
     let store = open_store(&config, &metrics).await?;
-    let api = Api::new(registry(&config, store), api_settings(&config, credentials)?);
+    let registry = registry(&config, store);
+    let observed =
+        Observed { metrics: metrics.clone(), files: files.watcher.reports(), started: Instant::now() };
+    let api = Api::new(registry.clone(), api_settings(&config, credentials, observed)?);
 
     let listener = listen(&config, tls).await?;
     let shutdown = CancellationToken::new();
@@ -101,6 +107,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     if let Some(listener) = listen_for_administration(&config).await? {
         tasks.spawn(server(&api).serve(listener, shutdown.clone()));
+    }
+    if let Some(address) = &config.metrics_listen {
+        let monitor = Monitor::new(registry, metrics.clone(), &config.metrics_path.value);
+        let listener = Listener::bind(&address.value).await?;
+        let respond = move |request, _| {
+            let monitor = monitor.clone();
+            async move { monitor.respond(request).await }
+        };
+        tasks.spawn(Server::new(respond).serve(listener, shutdown.clone()));
     }
     announce(&config, &listener);
     tasks.spawn(server(&api).serve(listener, shutdown.clone()));
@@ -141,13 +156,18 @@ fn registry(config: &Config, store: Store) -> Registry {
     Registry::new(store, Rules { deletion, sparse: Sparse::Accept })
 }
 
-fn api_settings(config: &Config, credentials: Credentials) -> anyhow::Result<crate::http::Settings> {
+fn api_settings(
+    config: &Config,
+    credentials: Credentials,
+    observed: Observed,
+) -> anyhow::Result<crate::http::Settings> {
     Ok(crate::http::Settings {
         credentials,
         external_url: config.external_url.as_ref().map(|url| url.value.clone()),
         headers: headers(config)?,
         prefix: config.prefix.value.clone(),
         catalog_limit: config.catalog_limit.value,
+        observed,
     })
 }
 

@@ -12,6 +12,8 @@ use crate::http::access::Caller;
 use crate::http::base;
 use crate::http::blobs;
 use crate::http::error::Error;
+use crate::http::health;
+use crate::http::health::Observed;
 use crate::http::listings;
 use crate::http::manifests;
 use crate::http::query::Query;
@@ -57,11 +59,28 @@ impl Verb {
 pub(super) struct Call<'a, B> {
     pub(super) registry: &'a Registry,
     pub(super) jobs: Option<&'a Jobs>,
+    pub(super) observed: &'a Observed,
     pub(super) catalog_limit: usize,
     pub(super) headers: &'a HeaderMap,
     pub(super) query: Query<'a>,
     pub(super) caller: Caller<'a>,
     pub(super) body: Incoming<'a, B>,
+}
+
+/// Answers what is nobody's secret, without a look at who asks.
+pub(super) async fn answer_anybody(
+    verb: Verb,
+    route: &Route<'_>,
+    registry: &Registry,
+    query: Query<'_>,
+) -> Option<Response<Body>> {
+    match (verb, route) {
+        (Verb::Options, _) => Some(base::options(methods(route))),
+        (Verb::Get | Verb::Head, Route::Root) => Some(base::alive()),
+        (Verb::Get | Verb::Head, Route::Alive) => Some(health::alive()),
+        (Verb::Get | Verb::Head, Route::Ready) => Some(health::ready(registry, query).await),
+        _ => None,
+    }
 }
 
 /// Answers a request.
@@ -76,10 +95,8 @@ where
 {
     use Route as R;
     use Verb as V;
-    let Call { registry, jobs, catalog_limit, headers, query, caller, body } = call;
+    let Call { registry, jobs, observed, catalog_limit, headers, query, caller, body } = call;
     match (verb, route) {
-        (V::Options, _) => Ok(base::options(methods(route))),
-        (V::Get | V::Head, R::Root) => Ok(base::alive()),
         (V::Get | V::Head, R::Base) => caller.may(&Action::Probe).map(|()| base::version()),
         (V::Get | V::Head, R::Discover(_)) => caller.may(&Action::Probe).map(|()| base::discover()),
         (V::Get | V::Head, R::Catalog) => {
@@ -88,6 +105,10 @@ where
         }
         (V::Get | V::Head, R::Token) => token::get(&caller, query),
         (V::Post, R::Token) => token::post(caller, body).await,
+        (V::Get | V::Head, R::Status) => {
+            caller.may(&Action::Administer)?;
+            Ok(health::status(registry, observed).await)
+        }
         (V::Get | V::Head, R::Inventory) => {
             caller.may(&Action::Inspect)?;
             sync::inventory(registry, headers, query).await
@@ -145,6 +166,9 @@ where
 fn methods(route: &Route<'_>) -> &'static str {
     match route {
         Route::Root
+        | Route::Alive
+        | Route::Ready
+        | Route::Status
         | Route::Base
         | Route::Catalog
         | Route::Discover(_)
@@ -167,7 +191,9 @@ pub(super) fn operation(verb: Verb, route: Option<&Route<'_>>) -> &'static str {
     let Some(route) = route else { return "Unknown" };
     match (verb, route) {
         (V::Options, _) => "Options",
-        (_, Route::Root) => "Alive",
+        (_, Route::Root | Route::Alive) => "Alive",
+        (_, Route::Ready) => "Ready",
+        (_, Route::Status) => "Status",
         (_, Route::Base) => "Base",
         (_, Route::Catalog) => "ListRepositories",
         (_, Route::Discover(_)) => "Discover",

@@ -15,6 +15,10 @@ use percent_encoding::percent_decode_str;
 pub(super) enum Route<'a> {
     /// `/`: is something there?
     Root,
+    /// `/healthz`
+    Alive,
+    /// `/readyz`
+    Ready,
     /// `/v2/` (end-1).
     Base,
     /// `/v2/_catalog`.
@@ -23,6 +27,8 @@ pub(super) enum Route<'a> {
     Discover(Option<&'a str>),
     /// `/v2/_larder/token`: the token service that a Bearer challenge names.
     Token,
+    /// `/v2/_larder/status`: what this node is and does.
+    Status,
     /// `/v2/_larder/sync/inventory`: what this node has.
     Inventory,
     /// `/v2/_larder/sync/have`: which of these blobs it has.
@@ -49,8 +55,11 @@ impl<'a> Route<'a> {
     /// Reads the path of a request; `None` where it names nothing. A slash at the end makes no difference: a
     /// redirect would turn a POST into a GET (net/http), and a stream cannot be sent twice.
     pub(super) fn parse(path: &'a str) -> Option<Self> {
-        if path == "/" {
-            return Some(Self::Root);
+        match path {
+            "/" => return Some(Self::Root),
+            "/healthz" => return Some(Self::Alive),
+            "/readyz" => return Some(Self::Ready),
+            _ => {}
         }
         let rest = path.strip_prefix("/v2")?;
         match rest {
@@ -58,6 +67,7 @@ impl<'a> Route<'a> {
             "/_catalog" | "/_catalog/" => Some(Self::Catalog),
             "/_oci/ext/discover" | "/_oci/ext/discover/" => Some(Self::Discover(None)),
             "/_larder/token" => Some(Self::Token),
+            "/_larder/status" => Some(Self::Status),
             _ => match rest.strip_prefix("/_larder/sync/") {
                 Some(rest) => Self::of_sync(rest),
                 None => Self::of_repository(rest.strip_prefix('/')?),
@@ -134,6 +144,9 @@ mod tests {
             ("/v2/_oci/ext/discover", Some(Route::Discover(None))),
             ("/v2/a/b/_oci/ext/discover", Some(Route::Discover(Some("a/b")))),
             ("/v2/_larder/token", Some(Route::Token)),
+            ("/v2/_larder/status", Some(Route::Status)),
+            ("/healthz", Some(Route::Alive)),
+            ("/readyz", Some(Route::Ready)),
             ("/v2/_larder/sync/inventory", Some(Route::Inventory)),
             ("/v2/_larder/sync/have", Some(Route::Have)),
             ("/v2/_larder/sync/jobs/", Some(Route::Jobs)),
@@ -196,7 +209,7 @@ mod tests {
             "/v2/ext/discover",
             "/v2/a/_other/ext/discover",
             "/v2/_larder/token/x",
-            "/healthz",
+            "/healthz/",
         ] {
             assert_eq!(Route::parse(path), None, "{path}");
         }

@@ -1,0 +1,147 @@
+//! What operators and orchestrators ask: is it alive, is it ready, what does it
+//! do, what did it count.
+//!
+//! Knows what can be asked. Does not know who may: the endpoint table does.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::http::AccessNote;
+use crate::http::Body;
+use crate::http::answer;
+use crate::http::error::Error;
+use crate::http::error::chain;
+use crate::http::query::Query;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::reload::Reports;
+
+/// What of the process can be looked at. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// What it counts.
+    pub metrics: Metrics,
+    /// What became of operators' files.
+    pub files: Reports,
+    /// When it began.
+    pub started: Instant,
+}
+
+/// What is answered on the port for metrics. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    registry: Registry,
+    metrics: Metrics,
+    path: Arc<str>,
+}
+
+impl Monitor {
+    /// Answers `path` with the metrics, and whether the process is alive and ready.
+    pub fn new(registry: Registry, metrics: Metrics, path: &str) -> Self {
+        Self { registry, metrics, path: path.into() }
+    }
+
+    /// Answers a request, whatever is in it.
+    pub async fn respond<B>(&self, request: Request<B>) -> Response<Body> {
+        let (path, query) = (request.uri().path(), Query::new(request.uri().query()));
+        let mut response = match path {
+            _ if !request.method().is_safe() => Error::Method { allow: "GET, HEAD" }.respond(),
+            "/healthz" => alive(),
+            "/readyz" => ready(&self.registry, query).await,
+            path if path == &*self.path => answer::document(Metrics::CONTENT_TYPE, self.metrics.encode()),
+            _ => Error::NotFound.respond(),
+        };
+        response.extensions_mut().insert(AccessNote { operation: "Monitor", ..AccessNote::default() });
+        response
+    }
+}
+
+/// `GET /healthz`: it runs.
+pub(super) fn alive() -> Response<Body> {
+    answer::document("text/plain; charset=utf-8", "ok\n")
+}
+
+/// `GET /readyz`: it can serve. `GET /readyz?write`: it can take pushes as well.
+pub(super) async fn ready(registry: &Registry, query: Query<'_>) -> Response<Body> {
+    let checked = match readable(registry).await {
+        Ok(()) if query.first("write").is_some_and(|it| it != "false") => writable(registry).await,
+        checked => checked,
+    };
+    match checked {
+        Ok(()) => alive(),
+        Err(why) => {
+            let mut response = answer::document("text/plain; charset=utf-8", format!("{why}\n"));
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response
+        }
+    }
+}
+
+/// `GET /v2/_larder/status`: what `larder status` shows.
+pub(super) async fn status(registry: &Registry, observed: &Observed) -> Response<Body> {
+    let Observed { metrics, files, started } = observed;
+    let files = files.all().into_iter();
+    answer::json(&Status {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: started.elapsed().as_secs(),
+        roots: registry.store().roots(),
+        readable: Health::of(readable(registry).await),
+        writable: Health::of(writable(registry).await),
+        free_bytes: registry.store().writer().map(|_| metrics.store.free_bytes.get()),
+        connections: metrics.transport.connections.get(),
+        requests: metrics.http.in_flight.get(),
+        files: files.map(|it| WatchedFile { what: it.what, paths: it.paths, problem: it.problem }).collect(),
+    })
+}
+
+async fn readable(registry: &Registry) -> Result<(), String> {
+    registry.store().check_readable().await.map_err(|error| chain(&error))
+}
+
+async fn writable(registry: &Registry) -> Result<(), String> {
+    match registry.store().writer() {
+        Some(writer) => writer.check_writable().await.map_err(|error| chain(&error)),
+        None => Err("the registry is read-only".to_owned()),
+    }
+}
+
+#[derive(Serialize)]
+struct Status {
+    version: &'static str,
+    uptime_seconds: u64,
+    roots: Vec<PathBuf>,
+    readable: Health,
+    writable: Health,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    free_bytes: Option<i64>,
+    connections: i64,
+    requests: i64,
+    files: Vec<WatchedFile>,
+}
+
+#[derive(Serialize)]
+struct Health {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+impl Health {
+    fn of(checked: Result<(), String>) -> Self {
+        Self { ok: checked.is_ok(), problem: checked.err() }
+    }
+}
+
+#[derive(Serialize)]
+struct WatchedFile {
+    what: &'static str,
+    paths: Vec<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
