@@ -50,7 +50,6 @@ mod tags;
 mod upload;
 mod version;
 mod walk;
-mod wanted;
 mod writer;
 
 pub use append::Append;
@@ -299,6 +298,30 @@ impl Store {
     /// The way to change the store; `None` where it is read-only.
     pub fn writer(&self) -> Option<&Writer> {
         self.inner.writer.as_ref()
+    }
+
+    /// How many bytes can still be written to the file system of the root that is written; none where there is no such
+    /// root.
+    ///
+    /// # Errors
+    /// The root cannot be looked at.
+    pub async fn free_space(&self) -> Result<u64, Error> {
+        match &self.inner.writer {
+            Some(writer) => writer.free_space().await,
+            None => Ok(0),
+        }
+    }
+
+    /// A small document of Larder's own (`ROOT/larder/NAME`), such as the jobs under way; `None` where there is none,
+    /// or no root that is written.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn document(&self, name: &'static str) -> Result<Option<Bytes>, Error> {
+        match &self.inner.writer {
+            Some(writer) => writer.document(name).await,
+            None => Ok(None),
+        }
     }
 
     /// Waits until what is being written is written. To be called once, after the last request.

@@ -8,7 +8,7 @@ use storage_layout::Tag;
 use storage_layout::TagError;
 
 /// What names a manifest within a repository (`<tag-or-digest>`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// A name that can be moved.
     Tag(Tag),

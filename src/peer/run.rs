@@ -99,7 +99,7 @@ impl Run {
         let plan = self.unless_cancelled(survey::survey(&self.store, &self.sources, &self.selection)).await?;
         let Plan { manifests, tags, blobs, targets } = plan;
         let (stored, missing) = self.partition(blobs).await?;
-        self.announce(&missing, stored.len() + manifests.len())?;
+        self.announce(&missing, stored.len() + manifests.len()).await?;
         self.state.send_replace(State::Copying);
         self.link(stored).await?;
         self.copy(missing).await?;
@@ -133,10 +133,10 @@ impl Run {
     }
 
     /// Tells what is to come, and refuses what does not fit before the first byte.
-    fn announce(&self, missing: &[(Digest, Need)], others: usize) -> Result<(), Error> {
+    async fn announce(&self, missing: &[(Digest, Need)], others: usize) -> Result<(), Error> {
         let needed: u64 = missing.iter().map(|(_, need)| need.size).sum();
         self.progress.begin(needed, (missing.len() + others) as u64);
-        let free = self.store.free_space()?;
+        let free = self.store.free_space().await?;
         if needed > 0 && free < needed.saturating_add(SPARE) {
             return Err(Error::NoSpace { needed, free });
         }

@@ -76,8 +76,13 @@ impl Directory {
 
     /// A small file, whole; `None` where there is none. May wait.
     pub(super) fn read_at(&self, path: &DiskPath) -> Result<Option<Vec<u8>>, Error> {
+        self.read_within(path, Self::SMALL)
+    }
+
+    /// A file of at most `limit` bytes, whole; `None` where there is none. May wait.
+    pub(super) fn read_within(&self, path: &DiskPath, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         let Some((file, _)) = waited(self.open_at(path.as_str(), Wait::Allowed))? else { return Ok(None) };
-        if file.len > Self::SMALL {
+        if file.len > limit {
             let path = self.origin.join(path.as_str()).display().to_string();
             return Err(Error::Corrupt { path, why: format!("it has {} bytes", file.len) });
         }

@@ -40,6 +40,7 @@ use crate::store::upload::Session;
 use crate::store::upload::Uploads;
 
 mod delete;
+mod document;
 mod finish;
 mod import;
 mod maintain;
@@ -151,6 +152,26 @@ impl Writer {
         Append::open(Arc::clone(&self.inner.pipeline), session, held).await
     }
 
+    /// Opens the upload of this name to append to it, and begins it where it does not exist: whoever names uploads by
+    /// what they bring finds them again after a restart.
+    ///
+    /// # Errors
+    /// [`Error::UploadBusy`] while somebody else appends to it, [`Error::NoSpace`] when only a reserve is left.
+    pub async fn resume_upload(
+        &self,
+        name: &RepositoryName,
+        id: UploadId,
+        algorithm: Algorithm,
+    ) -> Result<Append, Error> {
+        if let Some(append) = self.append(name, id).await? {
+            return Ok(append);
+        }
+        let (pipeline, owned) = (Arc::clone(&self.inner.pipeline), name.clone());
+        blocking(move || pipeline.uploads.begin(&owned, id, Some(algorithm))).await?;
+        self.inner.metrics.upload(UploadEvent::Started);
+        self.append(name, id).await?.ok_or(Error::UploadBusy)
+    }
+
     /// Ends an upload: checks the digest against the one computed while the bytes came in, publishes the blob
     /// (replacing a stored one whose size differs or which is known to be damaged), links it, and forgets the upload.
     ///
@@ -196,6 +217,18 @@ impl Writer {
     ) -> Result<(), Error> {
         let (inner, name, digest, tags) = (Arc::clone(&self.inner), name.clone(), *digest, tags.to_vec());
         self.to_the_end(async move { inner.put_manifest(&name, &digest, content, tags).await }).await
+    }
+
+    /// Points a tag at a manifest that the repository holds.
+    pub async fn put_tag(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), Error> {
+        let (inner, name, tag, digest) = (Arc::clone(&self.inner), name.clone(), tag.clone(), *digest);
+        self.to_the_end(async move { inner.put_tag(name, tag, digest).await }).await
+    }
+
+    /// Replaces a small document of Larder's own (`ROOT/larder/NAME`), durably.
+    pub async fn put_document(&self, name: &'static str, content: Bytes) -> Result<(), Error> {
+        let inner = Arc::clone(&self.inner);
+        self.to_the_end(async move { inner.put_document(name, content).await }).await
     }
 
     /// Removes a tag and leaves the manifest; `false` where it does not exist.
@@ -247,6 +280,17 @@ impl Writer {
     /// Somebody is about to be told whether this is there.
     pub(super) fn tell(&self, digest: &Digest) {
         self.inner.leases.tell(digest);
+    }
+
+    /// A small document of Larder's own.
+    pub(super) async fn document(&self, name: &'static str) -> Result<Option<Bytes>, Error> {
+        self.inner.document(name).await
+    }
+
+    /// How many bytes can still be written.
+    pub(super) async fn free_space(&self) -> Result<u64, Error> {
+        let health = self.inner.health.clone();
+        blocking(move || health.spare()).await
     }
 
     /// The root that is written.

@@ -33,6 +33,8 @@ pub(in crate::store) enum Change {
     Link(DiskPath, Entry, Digest),
     /// A staged directory becomes a tag that points at `Digest`.
     Tag(DiskPath, RepositoryName, Tag, Digest),
+    /// A staged file becomes a document of our own.
+    Document(DiskPath, &'static str),
     /// A directory is removed with all that is in it; where there is none, the publication ends.
     Remove(Dir),
     /// As [`Change::Remove`], but a power cut may bring it back.
@@ -85,6 +87,7 @@ impl Batch<'_> {
             Change::Blob(staged, digest, len) => self.place_blob(&staged, &digest, len)?,
             Change::Link(staged, link, target) => self.place_link(&staged, &link.path().into(), &target)?,
             Change::Tag(staged, name, tag, target) => self.place_tag(&staged, &name, &tag, &target)?,
+            Change::Document(staged, name) => self.place(&staged, &DiskPath::own(name))?,
             Change::Remove(dir) => return self.remove(&dir.path().into()),
             Change::Forget(dir) => return self.throw_away(&dir.path().into()),
             Change::Sweep { file, dir, digest, before } => return self.sweep(&file, &dir, &digest, before),
