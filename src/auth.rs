@@ -5,6 +5,7 @@
 //! where a file lies or when it changed, what time it is, or how a refusal
 //! looks on the wire: bytes, addresses and `now` arrive, decisions leave.
 
+mod auth_file;
 mod authorization;
 mod htpasswd;
 mod identity;
@@ -15,6 +16,7 @@ mod rights;
 mod scope;
 mod token;
 
+pub use auth_file::AuthFile;
 pub use authorization::Authorization;
 pub use htpasswd::Htpasswd;
 pub use htpasswd::HtpasswdError;

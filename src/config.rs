@@ -88,6 +88,12 @@ pub struct Config {
     pub catalog_limit: Setting<usize>,
     /// Who may do what.
     pub auth: Auth,
+    /// Other registries that are asked for what is missing here.
+    pub peers: Setting<Vec<String>>,
+    /// The authorities that the peers' certificates must be signed by, PEM; `None` is the system's.
+    pub peer_ca: Option<Setting<PathBuf>>,
+    /// A `.dockerconfigjson`; what is presented to the peers.
+    pub peer_auth: Option<Setting<PathBuf>>,
     /// Where metrics are served.
     pub metrics_listen: Option<Setting<ListenAddress>>,
     /// Under which path.
@@ -234,6 +240,9 @@ impl Config {
             secret: given.secret,
             drain_timeout: or(given.drain_timeout, defaults::DRAIN_TIMEOUT),
             catalog_limit: or(given.catalog_limit, defaults::CATALOG_LIMIT),
+            peers: or(given.peers, Vec::new()),
+            peer_ca: given.peer_ca,
+            peer_auth: given.peer_auth,
             metrics_listen: given.metrics_listen,
             metrics_path: or(given.metrics_path, defaults::METRICS_PATH.to_owned()),
             admin_socket: or(given.admin_socket, surroundings.admin_socket.clone()),

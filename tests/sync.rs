@@ -23,6 +23,7 @@ use larder::peer::State;
 use larder::peer::Trust;
 use larder::registry::Registry;
 use larder::registry::Rules;
+use larder::reload::Watched;
 use larder::server::Listener;
 use larder::server::Server;
 use larder::store;
@@ -56,7 +57,7 @@ fn dialer() -> Dialer {
         .unwrap()
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    Dialer::new(Trust { tls: Arc::new(tls), credentials: HashMap::new() })
+    Dialer::new(Watched::fixed(Trust { tls: Arc::new(tls), credentials: HashMap::new() }))
 }
 
 /// Everything is open to everybody.

@@ -144,12 +144,12 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
 }
 
 #[derive(Deserialize)]
-struct File {
-    auths: std::collections::BTreeMap<String, Entry>,
+pub(super) struct File {
+    pub(super) auths: std::collections::BTreeMap<String, Entry>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+pub(super) struct Entry {
     #[serde(default)]
     auth: String,
     #[serde(default)]
@@ -160,7 +160,7 @@ struct Entry {
 
 impl Entry {
     /// `auth` is what a client sends after `Basic `; docker also reads the two in plain when it is missing.
-    fn credential(&self) -> Option<Credential> {
+    pub(super) fn credential(&self) -> Option<Credential> {
         if self.auth.is_empty() {
             let named = !self.username.is_empty() && !self.password.is_empty();
             return named.then(|| Credential {
@@ -181,7 +181,7 @@ fn digest(credential: &Credential) -> [u8; 32] {
     hash.chain_update(credential.password.as_bytes()).finalize().into()
 }
 
-fn not_pull_secret(error: &serde_json::Error) -> PullSecretError {
+pub(super) fn not_pull_secret(error: &serde_json::Error) -> PullSecretError {
     use serde_json::error::Category;
     let what = match error.classify() {
         Category::Data => "a field is missing or has the wrong type",

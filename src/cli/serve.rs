@@ -1,6 +1,7 @@
 //! `larder serve`: everything put together, and run until told to stop.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
@@ -30,6 +31,7 @@ use crate::http::Monitor;
 use crate::http::Observed;
 use crate::metrics::Metrics;
 use crate::registry::Deletion;
+use crate::registry::PullThrough;
 use crate::registry::Registry;
 use crate::registry::Rules;
 use crate::registry::Sparse;
@@ -42,8 +44,10 @@ use crate::store;
 use crate::store::Store;
 
 pub(super) mod files;
+pub(super) mod peers;
 
 use files::Files;
+use peers::Peers;
 
 /// Run the registry
 ///
@@ -92,13 +96,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let tls = files.tls(&config)?;
     let credentials = credentials(&config, &mut files, &metrics)?;
     let store = open_store(&config, &metrics).await?;
-    let registry = registry(&config, store);
+    let shutdown = CancellationToken::new();
+    let peers = Peers::new(&config, &store, &mut files.watcher, &shutdown)?;
+    let registry = registry(&config, store.clone(), &peers);
     let observed =
         Observed { metrics: metrics.clone(), files: files.watcher.reports(), started: Instant::now() };
-    let api = Api::new(registry.clone(), api_settings(&config, credentials, observed)?);
+    let settings = api_settings(&config, credentials, observed)?;
+    let api = Api::with_jobs(registry.clone(), settings, Some(peers.jobs.clone()));
 
     let listener = listen(&config, tls).await?;
-    let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let server = |api: &Api| {
         Server::new(api.clone())
@@ -122,9 +128,14 @@ async fn serve(config: Config) -> Result<(), Failure> {
     tasks.spawn(notify::watchdog(shutdown.clone()));
     let force = files.watcher.force();
     tasks.spawn(files.watcher.run(shutdown.clone()));
+    if let Err(error) = peers.jobs.resume().await {
+        tracing::warn!(error = %error, "the jobs that were under way are not known any more");
+    }
     notify::ready();
     signals.obey(&shutdown, &force).await;
     while tasks.join_next().await.is_some() {}
+    peers.stopped().await;
+    store.close().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -148,12 +159,14 @@ async fn open_store(config: &Config, metrics: &Metrics) -> Result<Store, Failure
     })
 }
 
-fn registry(config: &Config, store: Store) -> Registry {
+fn registry(config: &Config, store: Store, peers: &Peers) -> Registry {
     let deletion = match config.deletes.value {
         Deletes::Allowed => Deletion::Enabled,
         Deletes::Refused => Deletion::Disabled,
     };
-    Registry::new(store, Rules { deletion, sparse: Sparse::Accept })
+    let rules = Rules { deletion, sparse: Sparse::Accept };
+    let pull_through = peers.pull_through.clone().map(|it| it as Arc<dyn PullThrough>);
+    Registry::with_pull_through(store, rules, pull_through)
 }
 
 fn api_settings(

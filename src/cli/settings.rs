@@ -86,6 +86,17 @@ pub(super) struct Settings {
     #[arg(env = "LARDER_ALLOW_ANONYMOUS", hide_env_values = true)]
     allow_anonymous: Vec<Right>,
 
+    /// Another registry to ask for what is missing here, such as `https://node-2:22625`. May be given again
+    #[arg(long, value_name = "URL", env = "LARDER_PEER", hide_env_values = true, help_heading = PEERS)]
+    #[arg(value_delimiter = ',')]
+    peer: Vec<String>,
+    /// The authorities that sign the peers' certificates, PEM [default: the system's]. Read again when it changes
+    #[arg(long, value_name = "FILE", env = "LARDER_PEER_CA", hide_env_values = true, help_heading = PEERS)]
+    peer_ca: Option<PathBuf>,
+    /// A `.dockerconfigjson`; its entries are what the peers are shown. Read again when it changes
+    #[arg(long, value_name = "FILE", env = "LARDER_PEER_AUTH", hide_env_values = true, help_heading = PEERS)]
+    peer_auth: Option<PathBuf>,
+
     /// How much to log: `error`, `warn`, `info`, `debug` or `trace` [default: info]
     #[arg(long, value_name = "LEVEL", env = "LARDER_LOG_LEVEL", hide_env_values = true, help_heading = LOGGING)]
     #[arg(value_parser = parse_level)]
@@ -103,6 +114,7 @@ pub(super) struct Settings {
 const STORE: &str = "Content";
 const NETWORK: &str = "Network";
 const RIGHTS: &str = "Rights";
+const PEERS: &str = "Peers";
 const LOGGING: &str = "Log";
 
 impl Settings {
@@ -153,6 +165,9 @@ impl Settings {
                 some(!self.allow_anonymous.is_empty())
                     .map(|()| self.allow_anonymous.iter().copied().collect()),
             ),
+            peers: origins.of("peer", some(!self.peer.is_empty()).map(|()| self.peer.clone())),
+            peer_ca: origins.of("peer_ca", self.peer_ca.clone()),
+            peer_auth: origins.of("peer_auth", self.peer_auth.clone()),
             log_level: origins.of("log_level", self.log_level),
             log_format: origins.of("log_format", self.log_format),
             access_log: origins.of("access_log", self.access_log),

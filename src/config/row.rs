@@ -37,6 +37,11 @@ impl Config {
             optional("metrics-listen", self.metrics_listen.as_ref()),
             shown("metrics-path", &self.metrics_path),
             row("admin-socket", &self.admin_socket, |path| path.as_deref().map(show_path)),
+        ]);
+        rows.extend((!self.peers.value.is_empty()).then(|| list("peer", &self.peers, |it| words(it))));
+        rows.extend(self.peer_ca.as_ref().map(|file| row("peer-ca", file, |it| Some(show_path(it)))));
+        rows.extend(self.peer_auth.as_ref().map(|file| row("peer-auth", file, |it| Some(show_path(it)))));
+        rows.extend([
             shown("log-level", &self.log_level),
             shown("log-format", &self.log_format),
             shown("access-log", &self.access_log),

@@ -15,6 +15,7 @@ use rustls::ClientConfig;
 use crate::peer::Endpoint;
 use crate::peer::client::Client;
 use crate::peer::client::Options;
+use crate::reload::Watched;
 
 /// How many registries are remembered: more than any cluster has nodes. Beyond, the pool begins anew.
 const CLIENTS_LIMIT: usize = 256;
@@ -37,41 +38,37 @@ impl fmt::Debug for Trust {
 /// Gives clients; those of the same registry share connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Dialer {
-    inner: Arc<Mutex<Inner>>,
+    trust: Watched<Trust>,
+    known: Arc<Mutex<Known>>,
 }
 
+/// Clients that were given, and under which trust.
 #[derive(Debug)]
-struct Inner {
-    trust: Trust,
+struct Known {
+    trust: Arc<Trust>,
     clients: HashMap<Endpoint, Client>,
 }
 
 impl Dialer {
-    /// Dials with this trust.
-    pub fn new(trust: Trust) -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { trust, clients: HashMap::new() })) }
-    }
-
-    /// Puts another trust in force: for every client that is asked for from now on. What is under way goes on with
-    /// the old one.
-    pub fn trust(&self, trust: Trust) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.trust = trust;
-        inner.clients.clear();
+    /// Dials with the trust that is in force: every client that is asked for after a change has the new one, and
+    /// what is under way goes on with the old one.
+    pub fn new(trust: Watched<Trust>) -> Self {
+        let known = Known { trust: trust.current(), clients: HashMap::new() };
+        Self { trust, known: Arc::new(Mutex::new(known)) }
     }
 
     /// The client of a registry.
     pub fn client(&self, endpoint: &Endpoint) -> Client {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = inner.clients.get(endpoint) {
-            return client.clone();
+        let trust = self.trust.current();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&known.trust, &trust) || known.clients.len() >= CLIENTS_LIMIT {
+            known.clients.clear();
+            known.trust = Arc::clone(&trust);
         }
-        if inner.clients.len() >= CLIENTS_LIMIT {
-            inner.clients.clear();
-        }
-        let basic = inner.trust.credentials.get(endpoint.authority()).cloned();
-        let client = Client::new(endpoint.clone(), Options { tls: inner.trust.tls.clone(), basic });
-        inner.clients.insert(endpoint.clone(), client.clone());
-        client
+        let new = || {
+            let basic = trust.credentials.get(endpoint.authority()).cloned();
+            Client::new(endpoint.clone(), Options { tls: Arc::clone(&trust.tls), basic })
+        };
+        known.clients.entry(endpoint.clone()).or_insert_with(new).clone()
     }
 }
