@@ -24,6 +24,7 @@ mod man;
 mod output;
 mod serve;
 mod settings;
+mod status;
 mod surroundings;
 mod table;
 
@@ -45,6 +46,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Status(status::Args),
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -93,6 +95,7 @@ impl Cli {
         let matches = matches.subcommand().map_or(matches, |(_, matches)| matches);
         match self.command {
             Command::Serve(args) => serve::run(args, persona, matches),
+            Command::Status(args) => status::run(args),
             Command::Config(args) => config::run(args, matches),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
