@@ -69,6 +69,11 @@ fn settings() -> larder::http::Settings {
         prefix: String::new(),
         headers: Vec::new(),
         catalog_limit: 1000,
+        observed: larder::http::Observed {
+            metrics: larder::metrics::Metrics::new("test"),
+            files: larder::reload::Reports::default(),
+            started: std::time::Instant::now(),
+        },
     }
 }
 
