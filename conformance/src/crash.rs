@@ -36,8 +36,13 @@ const KILLS: u64 = 25;
 /// Who pushes when it is.
 const PUSHERS: u64 = 4;
 
-/// It is killed within this time of its start, in milliseconds.
-const LIFE: std::ops::Range<u64> = 5..400;
+/// It is killed when it has acknowledged so many things, and then some microseconds later: measured in its own pace,
+/// every kind of moment is met on any machine.
+const LIFE: std::ops::Range<usize> = 0..16;
+const THEN: std::ops::Range<u64> = 0..20_000;
+
+/// How long it may take to acknowledge them.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The blob that is on its way when the server is asked to end: more than all buffers between it and a client hold.
 const LONG: usize = 64 << 20;
@@ -55,10 +60,10 @@ pub(crate) fn killed(bench: &Bench) -> Result<String> {
     let mut acknowledged = Vec::new();
     for round in 0..KILLS {
         let registry = bench.registry(&Setup::new(&root)).with_context(|| format!("start {round}"))?;
-        acknowledged.extend(push_until_killed(registry, round, random.u64(LIFE))?);
+        acknowledged.extend(push_until_killed(registry, round, &mut random)?);
         tree::audit(&root).with_context(|| format!("after kill {round}"))?;
     }
-    ensure!(acknowledged.len() > 100, "only {} things were acknowledged", acknowledged.len());
+    ensure!(acknowledged.len() > 50, "only {} things were acknowledged", acknowledged.len());
     let registry = bench.registry(&Setup::new(&root))?;
     acknowledged.iter().try_for_each(|thing| still_there(&registry.endpoint, thing))?;
     registry.stop()?;
@@ -68,7 +73,7 @@ pub(crate) fn killed(bench: &Bench) -> Result<String> {
     ))
 }
 
-fn push_until_killed(registry: Registry, round: u64, life: u64) -> Result<Vec<Acknowledged>> {
+fn push_until_killed(registry: Registry, round: u64, random: &mut Rng) -> Result<Vec<Acknowledged>> {
     let acknowledged = Mutex::new(Vec::new());
     let endpoint = registry.endpoint.clone();
     std::thread::scope(|scope| {
@@ -76,13 +81,25 @@ fn push_until_killed(registry: Registry, round: u64, life: u64) -> Result<Vec<Ac
         for pusher in 0..PUSHERS {
             scope.spawn(move || push_forever(endpoint, round * PUSHERS + pusher, acknowledged));
         }
-        std::thread::sleep(Duration::from_millis(life));
+        let lived = live(acknowledged, random.usize(LIFE));
+        std::thread::sleep(Duration::from_micros(random.u64(THEN)));
         registry.kill();
-    });
+        lived
+    })?;
     match acknowledged.into_inner() {
         Ok(acknowledged) => Ok(acknowledged),
         Err(_) => bail!("a pusher panicked"),
     }
+}
+
+/// Waits until so many things are acknowledged.
+fn live(acknowledged: &Mutex<Vec<Acknowledged>>, life: usize) -> Result<()> {
+    let began = Instant::now();
+    while acknowledged.lock().is_ok_and(|list| list.len() < life) {
+        ensure!(began.elapsed() < PATIENCE, "fewer than {life} things were acknowledged within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
 }
 
 /// Pushes images until the server is gone.

@@ -48,9 +48,12 @@ fn both_ways(bench: &Bench, other: Kind) -> Result<String> {
     survive_collection(bench, ours, other).context("garbage collection")?;
     hand_over(bench, other, ours).context("what distribution wrote")?;
     resume(bench, other, ours).context("an upload begun in distribution")?;
-    resume(bench, ours, other).context("an upload begun in Larder")?;
+    // distribution 2.8 knows an upload only by the state that it signed itself.
+    if other == Kind::Distribution3 {
+        resume(bench, ours, other).context("an upload begun in Larder")?;
+    }
     resume_fixture(bench).context("the fixture's unfinished upload")?;
-    Ok("served both ways, collected, 3 uploads begun in one and ended in the other".into())
+    Ok("served both ways, collected, uploads begun in one and ended in the other".into())
 }
 
 /// What `from` wrote, `to` serves byte for byte, and can be written on.

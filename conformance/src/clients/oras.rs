@@ -63,9 +63,8 @@ fn both_sides<'a>(way: &Way, command: &'a mut Command) -> &'a mut Command {
 
 /// What oras is told of a registry; it prefixes the options where two are involved.
 fn one_side(way: &Way, command: &mut Command, side: &str) {
-    if way.is_plain() {
-        command.arg(format!("--{side}plain-http"));
-    }
+    // It takes `localhost` for plain unless it is told otherwise.
+    command.arg(format!("--{side}plain-http={}", way.is_plain()));
     if let Some(directory) = &way.ca {
         command.arg(format!("--{side}ca-file={}", directory.join("ca.crt").display()));
     }
