@@ -50,7 +50,11 @@ impl Bench {
         fs::create_dir_all(&directory)?;
         fs::create_dir_all(&cache)?;
         let tools = Tools::new(cache, source().join("conformance/go"), directory.clone());
-        let larder = larder.map(fs::canonicalize).transpose().context("--larder")?.map_or_else(OnceCell::new, OnceCell::from);
+        let larder = larder
+            .map(fs::canonicalize)
+            .transpose()
+            .context("--larder")?
+            .map_or_else(OnceCell::new, OnceCell::from);
         Ok(Self { shared: Rc::new(Shared { against, tools, target, larder }), directory })
     }
 

@@ -120,17 +120,20 @@ fn shown(response: &Response, header: &str, endpoint: &Endpoint) -> String {
     }
 }
 
-/// A body, with lists in order: distribution lists in the order in which goroutines finish.
+/// A body: stored bytes by their digest, what the registry writes itself by its meaning, with tags in order, since
+/// distribution lists them in the order in which goroutines finish.
 fn body(response: &Response) -> String {
     if let Some(boundary) = boundary(response) {
         return String::from_utf8_lossy(&response.body).replace(boundary, "BOUNDARY");
     }
     let Ok(mut json) = response.json() else { return crate::image::digest(&response.body) };
+    if !response.header("Content-Type").is_some_and(|kind| kind.starts_with("application/json")) {
+        return crate::image::digest(&response.body);
+    }
     if let Some(list) = json.get_mut("tags").and_then(|list| list.as_array_mut()) {
         list.sort_by_key(ToString::to_string);
-        return json.to_string();
     }
-    crate::image::digest(&response.body)
+    json.to_string()
 }
 
 /// What stands between the parts of an answer in parts, made up anew each time.

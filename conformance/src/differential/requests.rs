@@ -104,6 +104,7 @@ pub(super) fn all(payload: &Payload) -> Vec<Asked> {
     asked.extend(ranges(payload));
     asked.extend(absent());
     asked.extend(writes());
+    asked.extend(newer());
     asked
 }
 
@@ -185,6 +186,21 @@ fn absent() -> Vec<Asked> {
     asked.push(Asked::new("GET", "/bogus"));
     asked.push(Asked::new("PUT", "/v2/_catalog"));
     asked
+}
+
+/// What 2.8 does not know, or not right: so that the list of intended differences is whole.
+fn newer() -> Vec<Asked> {
+    let hello = Content::new(b"hello".to_vec()).digest;
+    vec![
+        Asked::new("GET", "/v2/library/app/manifests/latest"),
+        Asked::new("DELETE", "/v2/library/app/manifests/latest"),
+        Asked::new("GET", format!("/v2/library/app/referrers/{hello}")),
+        Asked::new("POST", format!("/v2/library/app/blobs/uploads/?digest={hello}")).body(b"hello"),
+        Asked::new("POST", format!("/v2/team/third/blobs/uploads/?mount={hello}&alone")),
+        Asked::new("PATCH", "").body(b"world").header("Content-Range", "9-13").after(Opening::Chunk),
+        Asked::new("GET", "/v2/library/app/tags/list?n=1"),
+        Asked::new("PUT", "/v2/library/app/manifests/sha256:short").header("Content-Type", INDEX).body(b"{}"),
+    ]
 }
 
 fn writes() -> Vec<Asked> {
