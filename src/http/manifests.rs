@@ -89,7 +89,7 @@ where
     let content = body.into_bytes(Manifest::MAX_LEN, Error::ManifestTooLarge).await?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
     let pushed = registry.put_manifest(name, &reference, &tags, content, content_type).await?;
-    Ok(created(name, &reference, &tags, &pushed))
+    Ok(created(name, &tags, &pushed))
 }
 
 /// Removes a tag or a manifest.
@@ -121,8 +121,9 @@ fn tags(reference: &Reference, query: Query<'_>) -> Result<Vec<Tag>, Error> {
     Ok(tags)
 }
 
-fn created(name: &RepositoryName, reference: &Reference, tags: &[Tag], pushed: &Pushed) -> Response<Body> {
-    let location = format!("/v2/{name}/manifests/{reference}");
+/// Names the manifest by its digest, as distribution does: a tag may move before the client looks.
+fn created(name: &RepositoryName, tags: &[Tag], pushed: &Pushed) -> Response<Body> {
+    let location = format!("/v2/{name}/manifests/{}", pushed.digest);
     let mut response = answer::created(StatusCode::CREATED, location);
     let headers = response.headers_mut();
     headers.insert(DOCKER_CONTENT_DIGEST, answer::value(pushed.digest.to_string()));
@@ -175,7 +176,7 @@ mod tests {
         let name = RepositoryName::parse("a/b").unwrap();
         let listed: Vec<Tag> = ["x", "y"].map(|it| Tag::parse(it).unwrap()).into();
         let pushed = Pushed { digest, subject: Some(digest), missing: vec![digest] };
-        let response = created(&name, &reference(), &listed, &pushed);
+        let response = created(&name, &listed, &pushed);
         let headers = response.headers();
         assert_eq!(headers["location"], format!("/v2/a/b/manifests/{digest}"));
         assert_eq!(headers["docker-content-digest"], digest.to_string());
@@ -185,7 +186,7 @@ mod tests {
             headers["warning"],
             "299 - \"the repository does not hold 1 object that this manifest references\""
         );
-        let quiet = created(&name, &reference(), &[], &Pushed { digest, subject: None, missing: vec![] });
+        let quiet = created(&name, &[], &Pushed { digest, subject: None, missing: vec![] });
         assert!(["oci-subject", "oci-tag", "warning"].iter().all(|it| !quiet.headers().contains_key(*it)));
     }
 }
