@@ -545,3 +545,51 @@ fn log_lines_for_programs() {
     assert_eq!((&access["method"], &access["status"]), (&"GET".into(), &200.into()), "{lines}");
     assert_eq!(access["path"], "/v2/?x=%22quoted%22");
 }
+
+#[test]
+fn status_asks_the_server_on_this_host() {
+    let place = Place::new();
+    let file = place.write("htpasswd", &htpasswd("u", "p"));
+    let running = Running::start(&mut place.serve(&["--htpasswd", &file]));
+    let socket = place.text("admin.sock");
+    let ended = larder(&["status", "--admin-socket", &socket]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for line in [
+        format!("version      {}", env!("CARGO_PKG_VERSION")),
+        format!("root         {}", place.text("root")),
+        "writable     yes".into(),
+        format!("htpasswd     {file}"),
+    ] {
+        assert!(ended.stdout.lines().any(|it| it == line), "{line:?} is not in {ended:?}");
+    }
+    let ended = larder(&["status", "--admin-socket", &socket, "--output", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(status["writable"]["ok"], true, "{status}");
+    // Nobody else is told.
+    assert!(running.ask("GET", "/v2/_larder/status", "").starts_with("HTTP/1.1 401"));
+    assert_eq!(running.stop().code, Some(0));
+
+    let ended = larder(&["status", "--admin-socket", &socket]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(
+        ended.stderr.starts_with(&format!("error: no server answers at `{socket}`\ncaused by: ")),
+        "{ended:?}"
+    );
+    assert!(ended.stderr.contains("hint: "), "{ended:?}");
+}
+
+#[test]
+fn metrics_and_health_on_a_port_of_their_own() {
+    let place = Place::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let running = Running::start(&mut place.serve(&["--metrics-listen", &free.to_string()]));
+    running.ask("GET", "/v2/", "");
+    running.ask_until("/readyz?write", "", "HTTP/1.1 200");
+    let metrics = ask(free, "GET", "/metrics", "");
+    assert!(
+        metrics.contains("larder_http_requests_total{operation=\"Base\",method=\"GET\",status=\"200\"} 1"),
+        "{metrics}"
+    );
+    assert!(ask(free, "GET", "/healthz", "").starts_with("HTTP/1.1 200"));
+    assert!(running.ask("GET", "/metrics", "").starts_with("HTTP/1.1 404"));
+}
