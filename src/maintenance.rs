@@ -11,6 +11,7 @@ mod fixture;
 pub mod gc;
 mod pace;
 pub mod releases;
+pub mod repair;
 mod tree;
 pub mod verify;
 

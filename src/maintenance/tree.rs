@@ -104,7 +104,8 @@ impl<'a> Tree<'a> {
         Ok(tagged)
     }
 
-    fn tag(self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
+    /// What a tag points at; `None` where it is not there, or points nowhere.
+    pub(super) fn tag(self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
         let entry = Entry::TagCurrent(name.clone(), tag.clone());
         for source in self.sources() {
             if let Some(content) = source.read(&entry, LONGEST_LINK)? {
