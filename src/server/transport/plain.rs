@@ -21,13 +21,13 @@ use tokio::net::TcpStream;
 use crate::http::body::lane::Lane;
 use crate::http::body::lane::Passage;
 use crate::server::progress::Progress;
-use crate::server::transport::COPY_LIMIT;
 use crate::server::transport::More;
 use crate::server::transport::Next;
-use crate::server::transport::Ready;
-use crate::server::transport::Recall;
 use crate::server::transport::linger::Linger;
 use crate::server::transport::next;
+use crate::server::transport::recall::COPY_LIMIT;
+use crate::server::transport::recall::Ready;
+use crate::server::transport::recall::Recall;
 use crate::server::transport::truncated;
 use crate::store::Window;
 

@@ -25,9 +25,9 @@ use crate::http::body::lane::Lane;
 use crate::server::progress::Progress;
 use crate::server::transport::Corked;
 use crate::server::transport::Next;
-use crate::server::transport::Recall;
 use crate::server::transport::linger::Linger;
 use crate::server::transport::next;
+use crate::server::transport::recall::Recall;
 use crate::server::transport::truncated;
 use crate::store::Window;
 
@@ -78,17 +78,12 @@ impl Tls {
     }
 
     /// Encrypts some of a piece of a file; says how many bytes.
-    fn poll_encrypt_file(
-        &mut self,
-        window: &Window,
-        slice: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_encrypt_file(&mut self, window: &Window, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if let Some(count) = self.encrypt_resident(window)? {
             self.note(count);
             return Poll::Ready(Ok(count));
         }
-        let bytes = ready!(self.recall.poll_copied(window, slice, cx))?;
+        let bytes = ready!(self.recall.poll_copied(window, cx))?;
         Poll::Ready(self.encrypt(&[IoSlice::new(&bytes)]))
     }
 
@@ -165,7 +160,7 @@ impl AsyncWrite for Tls {
         }
         Poll::Ready(match next(&this.lane, slices)? {
             Next::Send { slices, .. } => this.encrypt(slices),
-            Next::File { passage, slice } => ready!(this.poll_encrypt_file(&passage.window, slice, cx)),
+            Next::File { passage, .. } => ready!(this.poll_encrypt_file(&passage.window, cx)),
             Next::Nothing => Ok(0),
         })
     }
