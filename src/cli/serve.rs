@@ -1,6 +1,5 @@
 //! `larder serve`: everything put together, and run until told to stop.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Instant;
@@ -38,15 +37,17 @@ use crate::registry::Sparse;
 use crate::server::Listener;
 use crate::server::Server;
 use crate::server::Signals;
-use crate::server::Tls;
 use crate::server::notify;
 use crate::store;
 use crate::store::Store;
 
 pub(super) mod files;
+mod listeners;
 pub(super) mod peers;
+mod upkeep;
 
 use files::Files;
+use listeners::Listeners;
 use peers::Peers;
 
 /// Run the registry
@@ -103,28 +104,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         Observed { metrics: metrics.clone(), files: files.watcher.reports(), started: Instant::now() };
     let settings = api_settings(&config, credentials, observed)?;
     let api = Api::with_jobs(registry.clone(), settings, Some(peers.jobs.clone()));
+    let listeners = Listeners::open(&config, tls).await?;
+    announce(&config, &listeners.clients);
 
-    let listener = listen(&config, tls).await?;
-    let mut tasks = JoinSet::new();
-    let server = |api: &Api| {
-        Server::new(api.clone())
-            .with_metrics(metrics.http.clone(), metrics.transport.clone())
-            .with_drain(config.drain_timeout.value)
-    };
-    if let Some(listener) = listen_for_administration(&config).await? {
-        tasks.spawn(server(&api).serve(listener, shutdown.clone()));
-    }
-    if let Some(address) = &config.metrics_listen {
-        let monitor = Monitor::new(registry, metrics.clone(), &config.metrics_path.value);
-        let listener = Listener::bind(&address.value).await?;
-        let respond = move |request, _| {
-            let monitor = monitor.clone();
-            async move { monitor.respond(request).await }
-        };
-        tasks.spawn(Server::new(respond).serve(listener, shutdown.clone()));
-    }
-    announce(&config, &listener);
-    tasks.spawn(server(&api).serve(listener, shutdown.clone()));
+    let mut tasks = answer(&config, listeners, &api, &registry, &metrics, &shutdown);
+    tasks.spawn(upkeep::purge_uploads(store.clone(), config.upload_purge.value, shutdown.clone()));
     tasks.spawn(notify::watchdog(shutdown.clone()));
     let force = files.watcher.force();
     tasks.spawn(files.watcher.run(shutdown.clone()));
@@ -138,6 +122,34 @@ async fn serve(config: Config) -> Result<(), Failure> {
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Answers on every listener, until the shutdown.
+fn answer(
+    config: &Config,
+    listeners: Listeners,
+    api: &Api,
+    registry: &Registry,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) -> JoinSet<()> {
+    let Listeners { clients, administration, metrics: monitoring } = listeners;
+    let mut tasks = JoinSet::new();
+    for listener in [Some(clients), administration].into_iter().flatten() {
+        let server = Server::new(api.clone())
+            .with_metrics(metrics.http.clone(), metrics.transport.clone())
+            .with_drain(config.drain_timeout.value);
+        tasks.spawn(server.serve(listener, shutdown.clone()));
+    }
+    if let Some(listener) = monitoring {
+        let monitor = Monitor::new(registry.clone(), metrics.clone(), &config.metrics_path.value);
+        let respond = move |request, _| {
+            let monitor = monitor.clone();
+            async move { monitor.respond(request).await }
+        };
+        tasks.spawn(Server::new(respond).serve(listener, shutdown.clone()));
+    }
+    tasks
 }
 
 async fn open_store(config: &Config, metrics: &Metrics) -> Result<Store, Failure> {
@@ -209,42 +221,6 @@ pub(super) fn headers(config: &Config) -> anyhow::Result<Vec<(HeaderName, Header
         Ok((name, HeaderValue::try_from(value).with_context(what)?))
     };
     config.headers.value.iter().map(parse).collect()
-}
-
-/// The socket that systemd handed over, or one of our own.
-async fn listen(config: &Config, tls: Option<Tls>) -> Result<Listener, Failure> {
-    let listener = match Listener::inherited()? {
-        Some(listener) => listener,
-        None => Listener::bind(&config.listen.value).await?,
-    };
-    Ok(match tls {
-        Some(tls) => listener.with_tls(tls),
-        None => listener,
-    })
-}
-
-/// The administration socket. Where nobody asked for it, a server that cannot have it goes on without.
-async fn listen_for_administration(config: &Config) -> Result<Option<Listener>, Failure> {
-    let Some(path) = &config.admin_socket.value else { return Ok(None) };
-    match bind_administration(path.clone()).await {
-        Ok(listener) => Ok(Some(listener)),
-        Err(error) if config.admin_socket.source == Source::Default => {
-            tracing::warn!(path = %path.display(), error = format!("{error:#}"), "there is no administration socket");
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn bind_administration(path: PathBuf) -> anyhow::Result<Listener> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
-        rustix::fs::mkdir(
-            directory,
-            rustix::fs::Mode::RWXU | rustix::fs::Mode::RGRP | rustix::fs::Mode::XGRP,
-        )
-        .with_context(|| format!("cannot make `{}`", directory.display()))?;
-    }
-    Ok(Listener::bind(&config::ListenAddress::Unix(path)).await?)
 }
 
 fn announce(config: &Config, listener: &Listener) {
