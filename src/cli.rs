@@ -26,6 +26,7 @@ mod serve;
 mod settings;
 mod status;
 mod surroundings;
+mod sync;
 mod table;
 
 use failure::Failure;
@@ -46,6 +47,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Sync(sync::Args),
     Status(status::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -95,6 +97,7 @@ impl Cli {
         let matches = matches.subcommand().map_or(matches, |(_, matches)| matches);
         match self.command {
             Command::Serve(args) => serve::run(args, persona, matches),
+            Command::Sync(args) => sync::run(args),
             Command::Status(args) => status::run(args),
             Command::Config(args) => config::run(args, matches),
             Command::Completions(args) => completions::run(&args),

@@ -241,7 +241,8 @@ async fn a_source_that_is_gone_degrades_the_job_and_cancelling_ends_it() {
     let id = job.id().clone();
     empty.jobs.submit(job).await.unwrap();
     let mut state = empty.jobs.watch(&id).unwrap();
-    let degraded = |it: &State| matches!(it, State::Degraded { reason: "RegistryUnreachable", .. });
+    let degraded =
+        |it: &State| matches!(it, State::Degraded { reason, .. } if reason == "RegistryUnreachable");
     tokio::time::timeout(Duration::from_secs(20), state.wait_for(degraded)).await.unwrap().unwrap();
     assert!(empty.jobs.cancel(&id));
     let ended = tokio::time::timeout(Duration::from_secs(20), state.wait_for(State::is_final)).await.unwrap();

@@ -30,6 +30,11 @@ impl Failure {
         Self { code: 2, ..Self::new(anyhow::Error::msg(message)) }
     }
 
+    /// The same, as wrong usage.
+    pub(super) fn of_usage(self) -> Self {
+        Self { code: 2, ..self }
+    }
+
     /// Several things are wrong at once.
     pub(super) fn because(message: String, causes: Vec<String>) -> Self {
         Self { causes, ..Self::new(anyhow::Error::msg(message)) }

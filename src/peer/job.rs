@@ -2,6 +2,7 @@
 //!
 //! Knows what is asked and what is told, in words that stay. Does not know how it is done.
 
+use std::borrow::Cow;
 use std::num::NonZeroU64;
 use std::num::NonZeroUsize;
 
@@ -178,7 +179,7 @@ impl JobError {
 }
 
 /// What a job does now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(tag = "state")]
 pub enum State {
     /// It waits for its turn.
@@ -194,14 +195,14 @@ pub enum State {
     /// Something is in the way; it tries again by itself.
     Degraded {
         /// Why, as a condition's reason.
-        reason: &'static str,
+        reason: Cow<'static, str>,
         /// Why, in words.
         message: String,
     },
     /// It cannot succeed as it was asked.
     Failed {
         /// Why, as a condition's reason.
-        reason: &'static str,
+        reason: Cow<'static, str>,
         /// Why, in words.
         message: String,
     },
@@ -222,7 +223,7 @@ impl State {
 }
 
 /// A job as it is told: the body of `GET /v2/_larder/sync/jobs/ID`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobStatus {
     /// Its name.
@@ -284,8 +285,10 @@ mod tests {
     #[test]
     fn a_job_is_told_flat() {
         let job = Job::parse(request(&["https://a"], &[])).unwrap();
-        let state =
-            State::Degraded { reason: "RegistryUnreachable", message: "cannot reach https://a".into() };
+        let state = State::Degraded {
+            reason: "RegistryUnreachable".into(),
+            message: "cannot reach https://a".into(),
+        };
         let status = JobStatus {
             id: job.id().as_str().to_owned(),
             request: job.request().clone(),

@@ -305,11 +305,11 @@ fn reason(error: &Error) -> &'static str {
 }
 
 fn degraded(error: &Error) -> State {
-    State::Degraded { reason: reason(error), message: with_causes(error) }
+    State::Degraded { reason: reason(error).into(), message: with_causes(error) }
 }
 
 fn failed(error: &Error) -> State {
-    State::Failed { reason: reason(error), message: with_causes(error) }
+    State::Failed { reason: reason(error).into(), message: with_causes(error) }
 }
 
 fn with_causes(error: &Error) -> String {

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use http::Request;
 use http::Response;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use http::header::HOST;
 use http_body_util::BodyExt as _;
-use http_body_util::Empty;
+use http_body_util::Full;
 use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -72,12 +73,24 @@ impl Local {
     /// # Errors
     /// No server is there, or it does not answer with success.
     pub async fn get(&self, path: &str) -> Result<Bytes, LocalError> {
-        let request = Request::get(path).header(HOST, "localhost").body(Empty::new());
+        self.send(Request::get(path).header(HOST, "localhost").body(Full::default())).await
+    }
+
+    /// What it answers to a POST of JSON.
+    ///
+    /// # Errors
+    /// No server is there, or it does not answer with success.
+    pub async fn post(&self, path: &str, json: Vec<u8>) -> Result<Bytes, LocalError> {
+        let request = Request::post(path).header(HOST, "localhost").header(CONTENT_TYPE, "application/json");
+        self.send(request.body(Full::from(json))).await
+    }
+
+    async fn send(&self, request: Result<Request<Full<Bytes>>, http::Error>) -> Result<Bytes, LocalError> {
         let request = request.map_err(|error| LocalError::Protocol(error.into()))?;
         timeout(ANSWER_LIMIT, self.ask(request)).await.unwrap_or(Err(LocalError::TimedOut))
     }
 
-    async fn ask(&self, request: Request<Empty<Bytes>>) -> Result<Bytes, LocalError> {
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Bytes, LocalError> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|source| LocalError::Absent { socket: self.socket.clone(), source })?;
         let protocol = |error: hyper::Error| LocalError::Protocol(error.into());

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -28,7 +29,7 @@ pub(crate) struct Progress {
 }
 
 /// What came from one source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct SourceCount {
     /// Bytes of blobs.
     pub bytes: u64,
@@ -39,7 +40,7 @@ pub struct SourceCount {
 }
 
 /// A job's counts at one moment, as they are told.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
     /// Bytes that are to come in all, with those that have.

@@ -1,5 +1,6 @@
 //! The peers that a configuration names, and what this node trusts and presents when it dials them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -37,7 +38,12 @@ impl Peers {
         shutdown: &CancellationToken,
     ) -> Result<Self, Failure> {
         let endpoints = endpoints(config)?;
-        let dialer = Dialer::new(trust(config, watcher)?);
+        let files = (config.peer_ca.as_ref(), config.peer_auth.as_ref());
+        let dialer = Dialer::new(trust(
+            files.0.map(|it| it.value.clone()),
+            files.1.map(|it| it.value.clone()),
+            watcher,
+        )?);
         let jobs = Jobs::new(store.clone(), dialer.clone(), endpoints.clone(), shutdown.clone());
         let fetching = Arc::clone(jobs.fetching());
         let pull_through = (!endpoints.is_empty()).then(|| {
@@ -66,11 +72,12 @@ pub(in crate::cli) fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Failur
 }
 
 /// What is trusted and presented, by the files that are named, and followed with them.
-fn trust(config: &Config, watcher: &mut Watcher) -> anyhow::Result<Watched<Trust>> {
-    let path = |setting: &Option<crate::config::Setting<std::path::PathBuf>>| {
-        setting.as_ref().map(|it| it.value.clone())
-    };
-    let trust = match (path(&config.peer_ca), path(&config.peer_auth)) {
+pub(in crate::cli) fn trust(
+    ca: Option<PathBuf>,
+    auth: Option<PathBuf>,
+    watcher: &mut Watcher,
+) -> anyhow::Result<Watched<Trust>> {
+    Ok(match (ca, auth) {
         (None, None) => Watched::fixed(trusting(None, None)?),
         (Some(ca), None) => watcher.watch("peer CA", ca, |ca| trusting(Some(ca), None))?,
         (None, Some(auth)) => watcher.watch("peer credentials", auth, |auth| trusting(None, Some(auth)))?,
@@ -79,12 +86,11 @@ fn trust(config: &Config, watcher: &mut Watcher) -> anyhow::Result<Watched<Trust
                 trusting(Some(ca), Some(auth))
             })?
         }
-    };
-    Ok(trust)
+    })
 }
 
 /// Trust in the authorities of `ca`, or else in the system's.
-pub(in crate::cli) fn trusting(ca: Option<&[u8]>, auth: Option<&[u8]>) -> anyhow::Result<Trust> {
+fn trusting(ca: Option<&[u8]>, auth: Option<&[u8]>) -> anyhow::Result<Trust> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(ca) => {
