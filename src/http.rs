@@ -33,6 +33,7 @@ mod endpoints;
 mod error;
 mod health;
 mod listings;
+mod maintenance;
 mod manifests;
 mod multipart;
 mod peers;

@@ -6,6 +6,7 @@
 
 mod background;
 pub mod copy;
+pub mod documents;
 #[cfg(test)]
 mod fixture;
 pub mod gc;

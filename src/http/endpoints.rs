@@ -15,6 +15,7 @@ use crate::http::error::Error;
 use crate::http::health;
 use crate::http::health::Observed;
 use crate::http::listings;
+use crate::http::maintenance;
 use crate::http::manifests;
 use crate::http::query::Query;
 use crate::http::receive::Incoming;
@@ -109,6 +110,14 @@ where
             caller.may(&Action::Administer)?;
             Ok(health::status(registry, observed).await)
         }
+        (V::Post, R::Gc) => {
+            caller.may(&Action::Administer)?;
+            maintenance::gc(registry, body).await
+        }
+        (V::Post, R::Verify) => {
+            caller.may(&Action::Administer)?;
+            maintenance::verify(registry, body).await
+        }
         (V::Get | V::Head, R::Inventory) => {
             caller.may(&Action::Inspect)?;
             sync::inventory(registry, headers, query).await
@@ -176,7 +185,7 @@ fn methods(route: &Route<'_>) -> &'static str {
         | Route::Tags(_)
         | Route::Referrers(..) => "GET, HEAD",
         Route::Token | Route::Jobs => "GET, HEAD, POST",
-        Route::Have => "POST",
+        Route::Have | Route::Gc | Route::Verify => "POST",
         Route::Job(_) => "GET, HEAD, DELETE",
         Route::Blob(..) => "GET, HEAD, DELETE",
         Route::Manifest(..) => "GET, HEAD, PUT, DELETE",
@@ -198,6 +207,8 @@ pub(super) fn operation(verb: Verb, route: Option<&Route<'_>>) -> &'static str {
         (_, Route::Catalog) => "ListRepositories",
         (_, Route::Discover(_)) => "Discover",
         (_, Route::Token) => "IssueToken",
+        (_, Route::Gc) => "CollectGarbage",
+        (_, Route::Verify) => "Verify",
         (_, Route::Inventory) => "GetInventory",
         (_, Route::Have) => "AskForBlobs",
         (V::Post, Route::Jobs) => "StartJob",

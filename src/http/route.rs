@@ -29,6 +29,10 @@ pub(super) enum Route<'a> {
     Token,
     /// `/v2/_larder/status`: what this node is and does.
     Status,
+    /// `/v2/_larder/gc`: removing what nothing needs.
+    Gc,
+    /// `/v2/_larder/verify`: verifying and mending.
+    Verify,
     /// `/v2/_larder/sync/inventory`: what this node has.
     Inventory,
     /// `/v2/_larder/sync/have`: which of these blobs it has.
@@ -68,6 +72,8 @@ impl<'a> Route<'a> {
             "/_oci/ext/discover" | "/_oci/ext/discover/" => Some(Self::Discover(None)),
             "/_larder/token" => Some(Self::Token),
             "/_larder/status" => Some(Self::Status),
+            "/_larder/gc" => Some(Self::Gc),
+            "/_larder/verify" => Some(Self::Verify),
             _ => match rest.strip_prefix("/_larder/sync/") {
                 Some(rest) => Self::of_sync(rest),
                 None => Self::of_repository(rest.strip_prefix('/')?),
@@ -145,6 +151,8 @@ mod tests {
             ("/v2/a/b/_oci/ext/discover", Some(Route::Discover(Some("a/b")))),
             ("/v2/_larder/token", Some(Route::Token)),
             ("/v2/_larder/status", Some(Route::Status)),
+            ("/v2/_larder/gc", Some(Route::Gc)),
+            ("/v2/_larder/verify", Some(Route::Verify)),
             ("/healthz", Some(Route::Alive)),
             ("/readyz", Some(Route::Ready)),
             ("/v2/_larder/sync/inventory", Some(Route::Inventory)),

@@ -4,9 +4,27 @@
 
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
+use tokio::sync::oneshot;
+
+use crate::store::Error;
 
 /// The lowest priority that there is (`setpriority(2)`).
 const LOWEST: i32 = 19;
+
+/// Does something that waits for the disk on a thread of its own, which steps back.
+///
+/// # Errors
+/// [`Error::Closed`] where no thread can be had, or it ended in the middle.
+pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let (done, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("larder-upkeep".to_owned()).spawn(move || {
+        step_back();
+        // Whoever asked may be gone.
+        let _ = done.send(work());
+    });
+    thread.map_err(|source| Error::Io { doing: "start", path: "a thread".to_owned(), source })?;
+    answer.await.map_err(|_| Error::Closed)
+}
 
 /// Steps back: this thread gets the processor and the disk when nobody else wants them. Where the system does not
 /// allow it the thread goes on as it is. For threads of our own only: a pool's would keep it for its next task.

@@ -18,6 +18,8 @@ use storage_layout::RepositoryName;
 use storage_layout::parse_link;
 
 use crate::maintenance::Pace;
+use crate::maintenance::background;
+use crate::maintenance::pace::StopOnDrop;
 use crate::maintenance::tree::LONGEST_LINK;
 use crate::maintenance::tree::Tree;
 use crate::oci::Manifest;
@@ -31,8 +33,10 @@ use crate::reachability::Stored;
 use crate::store::Error;
 use crate::store::Sight;
 use crate::store::Source;
+use crate::store::Store;
 use crate::store::Wait;
 use crate::store::Walk;
+use crate::store::Writer;
 
 mod sweep;
 
@@ -60,6 +64,41 @@ pub struct Garbage {
     pub plan: Plan,
     /// Repositories that were kept whole, because something in them cannot be read, with what that is.
     pub kept_whole: Vec<(RepositoryName, String)>,
+}
+
+/// Finds the garbage of a store on a thread of its own, and removes none.
+///
+/// # Errors
+/// No thread can be had. What cannot be read is no error: its repository is kept whole.
+pub async fn survey(store: &Store, policy: Policy, now: SystemTime) -> Result<Garbage, Error> {
+    let sources = store.sources();
+    // What cannot be written holds no garbage of ours.
+    let written = store.written().or_else(|| sources.iter().find(|it| it.origin().is_dir()).cloned());
+    let Some(written) = written else { return Ok(Garbage::default()) };
+    let (writer, pace) = (store.writer().cloned(), Arc::new(Pace::new(None)));
+    let _stop = StopOnDrop(Arc::clone(&pace));
+    let found = background::run(move || {
+        let leased = |digest: &Digest| writer.as_ref().is_some_and(|it| it.is_leased(digest));
+        find(&sources, &*written, policy, now, leased, &pace)
+    });
+    found.await?.ok_or(Error::Closed)
+}
+
+/// Finds the garbage of a store, of which `writer` is the writer, and removes it.
+///
+/// # Errors
+/// The disk cannot be written.
+pub async fn collect(
+    store: &Store,
+    writer: &Writer,
+    policy: Policy,
+    now: SystemTime,
+) -> Result<(Garbage, Collected), Error> {
+    let garbage = survey(store, policy, now).await?;
+    // What is exactly as old as the grace goes; what was used after that is rescued.
+    let before = now.checked_sub(policy.grace).unwrap_or(SystemTime::UNIX_EPOCH) + Duration::from_nanos(1);
+    let collected = sweep(writer, garbage.plan.clone(), before).await?;
+    Ok((garbage, collected))
 }
 
 /// Finds what nothing in `sources`, which together are one store, reaches, and `writable`, one of them, holds.

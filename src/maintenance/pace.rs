@@ -18,6 +18,16 @@ pub struct Pace {
     changed: Condvar,
 }
 
+/// Stops a pace when it is dropped: whoever waited for the work is gone.
+#[derive(Debug)]
+pub(super) struct StopOnDrop(pub(super) std::sync::Arc<Pace>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 #[derive(Debug)]
 struct State {
     /// When what was taken so far is paid for.

@@ -28,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Clone, Debug)]
 pub struct Local {
     socket: PathBuf,
+    limit: Duration,
 }
 
 /// Why there is no answer.
@@ -46,8 +47,11 @@ pub enum LocalError {
     #[error("the server does not answer as it should")]
     Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It did not answer in time.
-    #[error("the server did not answer within {} s", ANSWER_LIMIT.as_secs())]
-    TimedOut,
+    #[error("the server did not answer within {} s", limit.as_secs())]
+    TimedOut {
+        /// How long was waited.
+        limit: Duration,
+    },
     /// It refused.
     #[error("the server refused: {message}")]
     Refused {
@@ -65,7 +69,12 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 impl Local {
     /// The server whose administration socket lies at `socket`.
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self { socket, limit: ANSWER_LIMIT }
+    }
+
+    /// Waits so long for an answer: some work takes as long as the store is large.
+    pub fn with_limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// What it answers to a GET.
@@ -87,7 +96,8 @@ impl Local {
 
     async fn send(&self, request: Result<Request<Full<Bytes>>, http::Error>) -> Result<Bytes, LocalError> {
         let request = request.map_err(|error| LocalError::Protocol(error.into()))?;
-        timeout(ANSWER_LIMIT, self.ask(request)).await.unwrap_or(Err(LocalError::TimedOut))
+        let timed_out = LocalError::TimedOut { limit: self.limit };
+        timeout(self.limit, self.ask(request)).await.unwrap_or(Err(timed_out))
     }
 
     async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Bytes, LocalError> {

@@ -1,0 +1,17 @@
+//! What upkeep is asked for and what it answers, as JSON documents.
+//!
+//! Knows their members, which programs rely on: new ones may come, none goes or changes. The server answers with them
+//! and the command line prints them, so that both say the same. Does not know how upkeep is done.
+
+mod gc;
+mod verify;
+
+pub use gc::GcEntry;
+pub use gc::GcReport;
+pub use gc::GcRequest;
+pub use gc::KeptWhole;
+pub use gc::collect;
+pub use verify::VerifyProblem;
+pub use verify::VerifyReport;
+pub use verify::VerifyRequest;
+pub use verify::verify;
