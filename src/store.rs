@@ -145,8 +145,12 @@ impl Store {
                 open::writer(roots, &media, shared)?
             }
         };
+        Ok(Self::of(sources, contents, writer))
+    }
+
+    fn of(roots: Arc<Roots>, contents: Contents, writer: Option<Writer>) -> Self {
         let (links, tags) = (Links::new(), TagLists::new());
-        Ok(Self { inner: Arc::new(Inner { roots: sources, links, contents, tags, writer }) })
+        Self { inner: Arc::new(Inner { roots, links, contents, tags, writer }) }
     }
 
     /// The bytes of a blob as a repository holds it: `None` where nothing in the repository links it. What

@@ -16,6 +16,8 @@ use storage_layout::RelativePath;
 
 mod local;
 #[cfg(test)]
+pub(super) mod model;
+#[cfg(test)]
 pub(super) mod recorder;
 
 pub(super) use local::LocalDisk;
@@ -96,8 +98,6 @@ pub(super) struct Space {
 #[derive(Clone, Debug)]
 pub(super) struct DiskFile {
     pub(super) file: Arc<File>,
-    /// Which file it is, for the recorder.
-    id: u64,
 }
 
 /// A path below a root. Made from parsed names only: it cannot lead out.

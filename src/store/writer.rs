@@ -373,4 +373,6 @@ fn was_there(outcome: Outcome) -> bool {
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;

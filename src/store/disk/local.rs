@@ -90,12 +90,12 @@ const SYNCED_BY_SYNCFS: [u64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
 impl Disk for LocalDisk {
     fn create(&self, path: &DiskPath) -> io::Result<DiskFile> {
         let fd = self.resolve(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
-        Ok(DiskFile { file: Arc::new(File::from(fd)), id: 0 })
+        Ok(DiskFile { file: Arc::new(File::from(fd)) })
     }
 
     fn open(&self, path: &DiskPath) -> io::Result<Option<DiskFile>> {
         match self.resolve(path, OFlags::RDWR | OFlags::NONBLOCK) {
-            Ok(fd) => Ok(Some(DiskFile { file: Arc::new(File::from(fd)), id: 0 })),
+            Ok(fd) => Ok(Some(DiskFile { file: Arc::new(File::from(fd)) })),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(error.into()),
         }

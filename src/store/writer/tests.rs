@@ -6,37 +6,49 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::Access;
+use crate::store::Media;
 use crate::store::Options;
 use crate::store::Store;
 use crate::store::contract;
 use crate::store::contract::name;
 use crate::store::hash::digest_of;
 
-fn open(root: &Path) -> Store {
+pub(super) fn open(root: &Path) -> Store {
     let options = Options { roots: vec![root.to_owned()], access: Access::ReadWrite, ..Options::default() };
     Store::open(&options).unwrap()
 }
 
-fn empty() -> (TempDir, Store) {
+/// A store of one root that is written through `disk`.
+pub(super) fn with_disk(root: &Path, disk: Arc<dyn Disk>) -> Store {
+    let (media, metrics) = (Media::default(), StoreMetrics::default());
+    let roots = Arc::new(Roots::open(&[root.to_owned()], media.clone()).unwrap());
+    let contents = Contents::new(metrics.clone());
+    let shared = Shared { roots: Arc::clone(&roots), contents: contents.clone(), metrics };
+    let tree = Arc::new(Directory::open(root, &media).unwrap());
+    let writer = Writer::new(tree, disk, shared).unwrap();
+    Store::of(roots, contents, Some(writer))
+}
+
+pub(super) fn empty() -> (TempDir, Store) {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
     (root, store)
 }
 
-fn tag(text: &str) -> Tag {
+pub(super) fn tag(text: &str) -> Tag {
     Tag::parse(text).unwrap()
 }
 
-fn sha256(content: &[u8]) -> Digest {
+pub(super) fn sha256(content: &[u8]) -> Digest {
     digest_of(Algorithm::Sha256, content)
 }
 
 /// Bytes that are not all the same.
-fn content(len: usize) -> Vec<u8> {
+pub(super) fn content(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 31 % 251) as u8).collect()
 }
 
-async fn push(store: &Store, repository: &str, content: &[u8]) -> Result<Finish, Error> {
+pub(super) async fn push(store: &Store, repository: &str, content: &[u8]) -> Result<Finish, Error> {
     let (writer, repository) = (store.writer().unwrap(), name(repository));
     let id = writer.start_upload(&repository, None).await?;
     let mut append = writer.append(&repository, id).await?.unwrap();
