@@ -42,6 +42,8 @@ mod lock;
 mod medium;
 mod open;
 mod publish;
+#[cfg(test)]
+mod reading_tests;
 mod roots;
 mod scan;
 mod source;

@@ -88,6 +88,12 @@ pub(super) async fn check_payload(store: &Store) {
     check_pages(store).await;
 }
 
+/// What the payload says of a repository is there.
+pub(super) async fn check_repository_of_payload(store: &Store, of: &str) {
+    let payload = Payload::load();
+    check_repository(store, &name(of), &payload.repositories[of]).await;
+}
+
 async fn check_repository(store: &Store, name: &RepositoryName, expected: &Repository) {
     let tags = store.tags(name).await.unwrap().unwrap();
     assert_eq!(tags.iter().map(Tag::as_str).collect::<Vec<_>>(), expected.tags.keys().collect::<Vec<_>>());

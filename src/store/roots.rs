@@ -51,6 +51,14 @@ impl Roots {
         Ok(())
     }
 
+    /// Adds a source that is asked first.
+    #[cfg(test)]
+    pub(super) fn prepend(&self, source: Arc<dyn Source>) {
+        self.sources.rcu(|sources| {
+            [Arc::clone(&source)].into_iter().chain(sources.iter().cloned()).collect::<Vec<_>>()
+        });
+    }
+
     /// Stops asking a source; `false` where there is none of that name.
     pub(super) fn detach(&self, root: &Path) -> bool {
         let before = self.sources.rcu(|sources| {

@@ -375,4 +375,6 @@ fn was_there(outcome: Outcome) -> bool {
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod tests;
