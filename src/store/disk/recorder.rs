@@ -134,6 +134,10 @@ impl Disk for Recorder {
         self.record(|| Ok((self.disk.truncate(file, len)?, Some(Operation::Truncate(inode(file), len)))))
     }
 
+    fn allocate(&self, file: &DiskFile, bytes: u64) -> io::Result<()> {
+        self.record(|| Ok((self.disk.allocate(file, bytes)?, None)))
+    }
+
     fn start_writing_back(&self, _: &DiskFile, _: u64, _: u64) {}
 
     fn sync_file(&self, file: &DiskFile) -> io::Result<()> {

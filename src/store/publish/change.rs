@@ -209,10 +209,8 @@ impl Batch<'_> {
         if self.of.tree.version_at(file)?.is_none() {
             return Ok(Outcome::Ended);
         }
-        self.of.disk.rename(file, to).map_err(|error| self.of.health.failed("set aside", file, error))?;
+        self.place(file, to)?;
         self.dirs.extend(file.parent());
-        self.dirs.extend(to.parent());
-        self.dirs.insert(DiskPath::root());
         Ok(Outcome::Done)
     }
 

@@ -286,7 +286,7 @@ async fn of_what_is_removed_and_comes_back() {
         let gone = (Says::Layer("a", layer), None);
         assert!(it.promise([gone], writer.delete_layer(&repository, &layer)).await);
         let later = SystemTime::now() + Duration::from_secs(60);
-        assert!(it.promise([], writer.remove_blob(&layer, later)).await);
+        assert!(it.promise([], writer.remove_unused(&Entry::Blob(layer), later)).await);
         it.push("a", &content(40)).await;
         it.put("a", MANIFEST, &["v2"]).await;
     })

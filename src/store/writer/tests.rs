@@ -371,24 +371,6 @@ async fn tags_move_and_what_is_removed_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn a_blob_in_use_is_not_swept() {
-    let (_root, store) = empty();
-    let (writer, whole) = (store.writer().unwrap(), content(100));
-    let digest = sha256(&whole);
-    push(&store, "a", &whole).await.unwrap();
-    let since = SystemTime::now();
-    assert!(writer.link_layer(&name("b"), &digest).await.unwrap());
-    assert!(!writer.remove_blob(&digest, since).await.unwrap(), "linked since");
-    let since = SystemTime::now();
-    push(&store, "c", &whole).await.unwrap();
-    assert!(!writer.remove_blob(&digest, since).await.unwrap(), "pushed again since");
-    assert!(writer.remove_blob(&digest, SystemTime::now()).await.unwrap());
-    assert!(!writer.remove_blob(&digest, SystemTime::now()).await.unwrap());
-    assert!(store.blob(&digest).await.unwrap().is_none());
-    assert!(!writer.link_layer(&name("d"), &digest).await.unwrap());
-}
-
-#[tokio::test]
 async fn uploads_that_nobody_finishes_are_purged() {
     let (_root, store) = empty();
     let writer = store.writer().unwrap();
