@@ -39,7 +39,6 @@ pub(super) const ALL: &[Intention] = &[
     meant("POST /v2/*/blobs/uploads/?digest=*", "*", "*", "*", "an upload in one request, which 2.8 answers with a session"),
     meant("POST /v2/*/blobs/uploads/?mount=*&alone", "*", "*", "*", "a mount that names no source, which 2.8 answers with a session"),
     meant("PATCH UPLOAD+5 *[Content-Range: 9-13]", "*", "*", "*", "a chunk at the wrong place is refused (end-5)"),
-    meant("GET UPLOAD+5 *", "*", "*", "*", "where an upload stands is told to who asks with an old location"),
     meant("GET /v2/*/tags/list?n=*", "*", "*", "*", "tags in pages, which 2.8 does not have"),
     meant("PUT /v2/*/manifests/sha256:short*", "*", "500", "400", "a digest that is none is the client's error"),
     meant("PUT /v2/*/manifests/sha256:short*", "code", "*", "DIGEST_INVALID", "and has its code"),
