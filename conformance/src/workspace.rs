@@ -45,7 +45,7 @@ pub(crate) fn test(bench: &Bench) -> Result<String> {
 
 /// The documentation, warnings being errors.
 pub(crate) fn document(bench: &Bench) -> Result<String> {
-    let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+    let arguments = ["doc", "--workspace", "--no-deps"];
     let finished = bench.cargo_with("doc", &arguments, &[("RUSTDOCFLAGS", "-D warnings")])?;
     finished.success()?;
     Ok("no warnings".into())
