@@ -46,7 +46,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     Sync(sync::Args),
     Status(status::Args),
     Config(config::Args),
@@ -96,7 +96,7 @@ impl Cli {
         // The matches of the command itself tell which values came from the environment.
         let matches = matches.subcommand().map_or(matches, |(_, matches)| matches);
         match self.command {
-            Command::Serve(args) => serve::run(args, persona, matches),
+            Command::Serve(args) => serve::run(*args, persona, matches),
             Command::Sync(args) => sync::run(args),
             Command::Status(args) => status::run(args),
             Command::Config(args) => config::run(args, matches),

@@ -72,6 +72,7 @@ struct Running {
 
 impl Running {
     /// Starts `serve` and waits until it says where it listens.
+    #[expect(clippy::zombie_processes, reason = "it is waited for when it is dropped, or ended by itself")]
     fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());

@@ -236,4 +236,10 @@ fn announce(config: &Config, listener: &Listener) {
         anonymous = %config.auth.policy().anonymous_rights(),
         "serving"
     );
+    let nothing_was_said =
+        [&config.roots.source, &config.listen.source].iter().all(|it| **it == Source::Default);
+    if config.rules == config::Rules::Larder && nothing_was_said {
+        tracing::info!("to push: `podman push --tls-verify=false IMAGE {address}/NAME`");
+        tracing::info!("to pull: `podman pull --tls-verify=false {address}/NAME`");
+    }
 }
