@@ -121,6 +121,14 @@ struct Inner {
     writer: Option<Writer>,
 }
 
+impl Store {
+    /// The largest blob that is hashed before its first byte is sent, when it is asked for the first time. Larger ones
+    /// would keep a client waiting: from a drive behind a management controller this many take some seconds, and
+    /// containerd gives up after 30 (`ResponseHeaderTimeout`). Those are left to their clients, who hash what they
+    /// get, and to the scrub.
+    pub const VOUCHED_UP_TO: u64 = 64 * 1024 * 1024;
+}
+
 /// Reading. Absence is `None`; an error is always of the medium or of the tree.
 impl Store {
     /// Opens a store; takes the writer's lock when it is to be written. Costs the same whatever is stored. Where no
@@ -239,6 +247,22 @@ impl Store {
         found.dedup_by_key(|blob| blob.digest);
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// Makes sure that a blob of at most [`Store::VOUCHED_UP_TO`] bytes has its digest before anybody is sent a byte of
+    /// it: once for each version of its file, so that what is asked for often costs nothing more.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where its bytes have another digest, or the medium's.
+    pub async fn vouch(&self, blob: &Blob) -> Result<(), Error> {
+        let contents = &self.inner.contents;
+        if blob.len() > Self::VOUCHED_UP_TO || contents.is_sound(blob.version()) {
+            return Ok(());
+        }
+        let (contents, checked) = (contents.clone(), blob.clone());
+        let work = move || contents.vouch(&checked);
+        // What is in memory does not wait for a medium that others wait for.
+        if blob.is_resident() { medium::blocking(work).await } else { blob.medium().run(work).await }
     }
 
     /// Remembers that the bytes of a blob were found not to have its digest: until it is stored anew, it is

@@ -11,6 +11,7 @@ use crate::registry::Reach;
 use crate::registry::Registry;
 use crate::registry::Wish;
 use crate::registry::error::is_damage;
+use crate::store;
 use crate::store::Blob;
 
 /// Where a blob is to be mounted from.
@@ -44,6 +45,8 @@ impl Registry {
         wish: Wish,
     ) -> Result<Found, Error> {
         if let Some(blob) = self.stored_blob(name, digest).await? {
+            let vouched = self.store().vouch(&blob).await;
+            vouched.map_err(|source| damaged(digest, source))?;
             return Ok(Found::Stored(blob));
         }
         match self.fetch(Missing::Blob(name, digest, wish), reach).await {
@@ -99,9 +102,14 @@ impl Registry {
     }
 
     async fn stored_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Blob>, Error> {
-        self.store().layer(name, digest).await.map_err(|source| match is_damage(&source) {
-            true => Error::BlobDamaged { digest: *digest, source },
-            false => source.into(),
-        })
+        self.store().layer(name, digest).await.map_err(|source| damaged(digest, source))
+    }
+}
+
+/// A fault of the store, as one of a blob where it is.
+fn damaged(digest: &Digest, source: store::Error) -> Error {
+    match is_damage(&source) {
+        true => Error::BlobDamaged { digest: *digest, source },
+        false => source.into(),
     }
 }

@@ -60,6 +60,17 @@ impl Blob {
         FileRange { position: range.start.min(end), end, ..self.whole.clone() }
     }
 
+    /// Whether all of it is in memory. Never waits.
+    pub(super) fn is_resident(&self) -> bool {
+        let mut rest = self.whole.clone();
+        std::iter::from_fn(|| rest.next_window(u64::MAX)).all(|window| window.is_resident())
+    }
+
+    /// What it is read from.
+    pub(super) fn medium(&self) -> &Arc<Medium> {
+        &self.whole.medium
+    }
+
     /// The same bytes by another name.
     pub(super) fn named(mut self, digest: Digest) -> Self {
         self.whole.digest = digest;

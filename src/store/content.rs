@@ -20,6 +20,7 @@ use crate::store::Error;
 use crate::store::Source;
 use crate::store::Version;
 use crate::store::Wait;
+use crate::store::hash::Hasher;
 use crate::store::hash::digest_of;
 use crate::store::link::in_source;
 use crate::store::link::read_small;
@@ -29,6 +30,7 @@ use crate::store::link::read_small;
 pub(super) struct Contents {
     verified: Arc<Cache<Digest, Bytes, ByLength>>,
     damaged: Arc<Cache<Version, ()>>,
+    sound: Arc<Cache<Version, ()>>,
     metrics: StoreMetrics,
 }
 
@@ -56,6 +58,9 @@ impl Contents {
     const HASHED_AT_ONCE: u64 = 64 * 1024;
     /// How many damaged blobs are remembered. With more than these a store is beyond help.
     const DAMAGED: usize = 4096;
+    /// How many files are remembered that were found to hold what they should: some releases of 200 images. One that
+    /// is forgotten is hashed once more.
+    const SOUND: usize = 8192;
 
     pub(super) fn new(metrics: StoreMetrics) -> Self {
         let expected = 1024;
@@ -63,6 +68,7 @@ impl Contents {
             metrics,
             verified: Arc::new(Cache::with_weighter(expected, Self::KEPT, ByLength)),
             damaged: Arc::new(Cache::new(Self::DAMAGED)),
+            sound: Arc::new(Cache::new(Self::SOUND)),
         }
     }
 
@@ -75,6 +81,39 @@ impl Contents {
     /// Whether this file was found not to hold what it should.
     pub(super) fn is_damaged(&self, version: &Version) -> bool {
         self.damaged.get(version).is_some()
+    }
+
+    /// Remembers that this file holds what it should.
+    pub(super) fn mark_sound(&self, version: Version) {
+        self.sound.insert(version, ());
+    }
+
+    /// Whether this file was found to hold what it should.
+    pub(super) fn is_sound(&self, version: &Version) -> bool {
+        self.sound.get(version).is_some()
+    }
+
+    /// Hashes a blob, unless that was done before. May wait.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where its bytes have another digest, or the medium's.
+    pub(super) fn vouch(&self, blob: &Blob) -> Result<(), Error> {
+        if self.is_sound(blob.version()) {
+            return Ok(());
+        }
+        let mut hasher = Hasher::new(blob.digest().algorithm());
+        let mut rest = blob.range(0..u64::MAX);
+        while let Some(window) = rest.next_window(u64::MAX) {
+            window.read_through(|piece| hasher.update(piece))?;
+        }
+        let computed = hasher.finish();
+        if computed != *blob.digest() {
+            self.mark_damaged(*blob.version());
+            let path = Entry::Blob(*blob.digest()).path().to_string();
+            return Err(Error::Corrupt { path, why: format!("its bytes have the digest {computed}") });
+        }
+        self.mark_sound(*blob.version());
+        Ok(())
     }
 
     /// Where the bytes of a blob are.

@@ -113,7 +113,12 @@ impl Batch<'_> {
         // The age of a blob is that of its publication, not of its upload's last byte: garbage collection spares what
         // is young.
         self.touch(staged)?;
-        self.place(staged, &at)
+        self.place(staged, &at)?;
+        // It was hashed while it came in: who asks for it first need not wait for that again.
+        if let Ok(Some(version)) = self.of.tree.version_at(&at) {
+            self.of.contents.mark_sound(version);
+        }
+        Ok(())
     }
 
     /// A blob that is stored already is used now, and as durable as one that was stored now.
