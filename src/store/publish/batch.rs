@@ -151,14 +151,18 @@ impl<'a> Batch<'a> {
         if self.files.len() + self.dirs.len() > 1 && matches!(disk.sync_all(), Some(Ok(()))) {
             return Ok(());
         }
-        for file in &self.files {
+        for file in self.files.iter().filter(|_| self.files.len() > 1) {
             disk.start_writing_back(file, 0, 0);
         }
         for file in &self.files {
             disk.sync_file(file).map_err(|error| (DiskPath::own("stage"), error))?;
         }
         for directory in &self.dirs {
-            disk.sync_dir(directory).map_err(|error| (directory.clone(), error))?;
+            match disk.sync_dir(directory) {
+                // Another change of the batch removed it: none of its names is to last.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                synced => synced.map_err(|error| (directory.clone(), error))?,
+            }
         }
         Ok(())
     }

@@ -385,3 +385,28 @@ async fn uploads_that_nobody_finishes_are_purged() {
     append.close().await.unwrap();
     assert_eq!(writer.purge_uploads(after).await.unwrap(), 1);
 }
+
+/// In one batch a tag can be pushed again and removed: what is synced for the one is gone by the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_and_deletions_of_one_tag_at_once_all_end_well() {
+    let (_root, store) = empty();
+    let manifest = Bytes::from_static(b"{}");
+    let digest = sha256(&manifest);
+    let mut changes = tokio::task::JoinSet::new();
+    for number in 0..64 {
+        let (store, manifest) = (store.clone(), manifest.clone());
+        changes.spawn(async move {
+            let (a, writer) = (name("a"), store.writer().unwrap());
+            match number % 2 {
+                0 => writer.put_manifest(&a, &digest, manifest, &[tag("v1")]).await.map(drop),
+                _ => writer.delete_tag(&a, &tag("v1")).await.map(drop),
+            }
+        });
+    }
+    while let Some(changed) = changes.join_next().await {
+        changed.unwrap().unwrap();
+    }
+    let target = store.tag(&name("a"), &tag("v1")).await.unwrap();
+    assert!(target.is_none_or(|target| target == digest));
+    assert!(store.has_revision(&name("a"), &digest).await.unwrap());
+}
