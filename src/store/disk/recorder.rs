@@ -1,7 +1,7 @@
 //! `Recorder`: a disk that notes every operation, and can be told to fail one.
 //!
-//! Does what it notes, in a directory, except for syncs: there the note is all
-//! that is wanted.
+//! Does what it notes, in a directory, except for syncs of contents: there the
+//! note is all that is wanted.
 
 use std::io;
 use std::io::IoSlice;
@@ -145,7 +145,7 @@ impl Disk for Recorder {
     }
 
     fn sync_dir(&self, path: &DiskPath) -> io::Result<()> {
-        self.record(|| Ok(((), Some(Operation::SyncDir(path.clone())))))
+        self.record(|| Ok((self.disk.sync_dir(path)?, Some(Operation::SyncDir(path.clone())))))
     }
 
     fn sync_all(&self) -> Option<io::Result<()>> {

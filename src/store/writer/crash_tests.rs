@@ -45,7 +45,8 @@ struct Recorded {
     damaged: Option<Digest>,
 }
 
-fn in_memory() -> TempDir {
+/// A directory whose syncs cost nothing, where there is one.
+pub(super) fn in_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use super::crash_tests::in_memory;
 use super::tests::content;
 use super::tests::push;
 use super::tests::sha256;
@@ -53,7 +54,7 @@ async fn whatever_fails_nothing_is_wrong_and_the_next_try_works() {
     for errno in [Errno::NOSPC, Errno::IO, Errno::ROFS] {
         let mut after = 0;
         loop {
-            let root = tempfile::tempdir().unwrap();
+            let root = in_memory();
             let recorder = Arc::new(Recorder::open(root.path(), SyncAll::No));
             let store = with_disk(root.path(), Arc::clone(&recorder) as Arc<dyn Disk>);
             recorder.fail(after, errno);

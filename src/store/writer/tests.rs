@@ -11,6 +11,8 @@ use crate::store::Options;
 use crate::store::Store;
 use crate::store::contract;
 use crate::store::contract::name;
+use crate::store::disk::recorder::Recorder;
+use crate::store::disk::recorder::SyncAll;
 use crate::store::hash::digest_of;
 
 pub(super) fn open(root: &Path) -> Store {
@@ -389,7 +391,9 @@ async fn uploads_that_nobody_finishes_are_purged() {
 /// In one batch a tag can be pushed again and removed: what is synced for the one is gone by the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn pushes_and_deletions_of_one_tag_at_once_all_end_well() {
-    let (_root, store) = empty();
+    let root = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Recorder::open(root.path(), SyncAll::No));
+    let store = with_disk(root.path(), disk);
     let manifest = Bytes::from_static(b"{}");
     let digest = sha256(&manifest);
     let mut changes = tokio::task::JoinSet::new();
