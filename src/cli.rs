@@ -18,16 +18,21 @@ use clap::Subcommand;
 
 mod completions;
 mod config;
+mod content;
 mod failure;
+mod gc;
 mod log;
 mod man;
+mod mirror_config;
 mod output;
+mod release;
 mod serve;
 mod settings;
 mod status;
 mod surroundings;
 mod sync;
 mod table;
+mod verify;
 
 use failure::Failure;
 
@@ -49,6 +54,11 @@ enum Command {
     Serve(Box<serve::Args>),
     Sync(sync::Args),
     Status(status::Args),
+    Verify(verify::Args),
+    #[command(visible_alias = "garbage-collect")]
+    Gc(gc::Args),
+    Release(release::Args),
+    MirrorConfig(mirror_config::Args),
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -99,6 +109,10 @@ impl Cli {
             Command::Serve(args) => serve::run(*args, persona, matches),
             Command::Sync(args) => sync::run(args),
             Command::Status(args) => status::run(args),
+            Command::Verify(args) => verify::run(&args),
+            Command::Gc(args) => gc::run(&args),
+            Command::Release(args) => release::run(&args),
+            Command::MirrorConfig(args) => mirror_config::run(&args),
             Command::Config(args) => config::run(args, matches),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

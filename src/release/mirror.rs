@@ -13,7 +13,6 @@ use storage_layout::RepositoryName;
 use crate::release::BUNDLES;
 use crate::release::COMPONENTS;
 use crate::release::IMAGES;
-use crate::release::Payload;
 
 /// Where release images are pulled from where there is no mirror.
 const RELEASE_IMAGES_SOURCE: &str = "quay.io/openshift-release-dev/ocp-release";
@@ -77,11 +76,11 @@ struct Scope {
 }
 
 impl Mirrors {
-    /// The mirrors that a store makes: of releases, by what their `payloads` say, and of every other repository, taken
-    /// to come from `origin`. Each repository comes with whether clients ask for it by tag.
+    /// The mirrors that a store makes: of releases, whose components come from `sources` (as their payloads say), and
+    /// of every other repository, taken to come from `origin`. Each repository comes with whether clients ask for it by tag.
     pub fn new<'a>(
         repositories: impl IntoIterator<Item = (&'a RepositoryName, bool)>,
-        payloads: &[Payload],
+        sources: &BTreeSet<String>,
         origin: &Host,
     ) -> Self {
         let mut mirrors = Self::default();
@@ -89,9 +88,8 @@ impl Mirrors {
             match name.as_str() {
                 BUNDLES | GRAPH => {}
                 IMAGES => mirrors.add_release(RELEASE_IMAGES_SOURCE, IMAGES),
-                COMPONENTS => {
-                    component_sources(payloads).iter().for_each(|it| mirrors.add_release(it, COMPONENTS))
-                }
+                COMPONENTS if sources.is_empty() => mirrors.add_release(COMPONENTS_SOURCE, COMPONENTS),
+                COMPONENTS => sources.iter().for_each(|it| mirrors.add_release(it, COMPONENTS)),
                 name => mirrors.add_other(name, tags, origin),
             }
         }
@@ -143,15 +141,6 @@ impl Mirrors {
 /// Where the certificate authority of `host` is looked for by podman and CRI-O (containers-certs.d(5)).
 pub fn certificate_path(host: &Host) -> String {
     format!("/etc/containers/certs.d/{}/ca.crt", host.as_str())
-}
-
-fn component_sources(payloads: &[Payload]) -> BTreeSet<&str> {
-    let mut sources: BTreeSet<_> =
-        payloads.iter().flat_map(|it| it.components().values()).map(|it| it.source.as_str()).collect();
-    if sources.is_empty() {
-        sources.insert(COMPONENTS_SOURCE);
-    }
-    sources
 }
 
 #[derive(Clone, Copy)]
@@ -212,7 +201,7 @@ mod tests {
             (name("busybox"), false),
         ];
         let origin = host("registry.redhat.io");
-        Mirrors::new(repositories.iter().map(|(name, tags)| (name, *tags)), &[], &origin)
+        Mirrors::new(repositories.iter().map(|(name, tags)| (name, *tags)), &BTreeSet::new(), &origin)
     }
 
     #[test]
@@ -283,14 +272,9 @@ spec:
 
     #[test]
     fn components_come_from_where_the_payload_says() {
-        let text = format!(
-            r#"{{"kind":"ImageStream","metadata":{{"name":"x"}},"spec":{{"tags":[{{"name":"a",
-                "from":{{"name":"registry.ci.openshift.org/ocp/4.22@sha256:{:064}"}}}}]}}}}"#,
-            0
-        );
-        let payload = Payload::parse(text.as_bytes()).unwrap();
+        let source = BTreeSet::from(["registry.ci.openshift.org/ocp/4.22".to_owned()]);
         let components = name(COMPONENTS);
-        let mirrors = Mirrors::new([(&components, true)], &[payload], &host("registry.redhat.io"));
+        let mirrors = Mirrors::new([(&components, true)], &source, &host("registry.redhat.io"));
         let sources: Vec<_> = mirrors.release.keys().collect();
         assert_eq!(sources, ["registry.ci.openshift.org/ocp/4.22"]);
     }
