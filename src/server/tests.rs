@@ -35,6 +35,7 @@ mod bodies;
 mod lifecycle;
 mod manners;
 mod over_tls;
+mod slow;
 
 /// Longer than several windows, and no multiple of anything.
 const CONTENT_LEN: usize = 5 * 1024 * 1024 + 4321;
@@ -97,8 +98,7 @@ impl Drop for Running {
 /// A stored blob of [`CONTENT`], and the file that it lies in.
 async fn content_blob() -> (Stored, Blob) {
     let root = tempfile::tempdir().unwrap();
-    let hex: String = Sha256::digest(&*CONTENT).iter().map(|byte| format!("{byte:02x}")).collect();
-    let digest = Digest::from_hex(Algorithm::Sha256, &hex).unwrap();
+    let digest = content_digest();
     let file = root.path().join(Entry::Blob(digest).path().to_string());
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(&file, &*CONTENT).unwrap();
@@ -106,6 +106,11 @@ async fn content_blob() -> (Stored, Blob) {
     let store = Store::open(&store::Options { roots, ..store::Options::default() }).unwrap();
     let blob = store.blob(&digest).await.unwrap().unwrap();
     (Stored { _root: root, file }, blob)
+}
+
+fn content_digest() -> Digest {
+    let hex: String = Sha256::digest(&*CONTENT).iter().map(|byte| format!("{byte:02x}")).collect();
+    Digest::from_hex(Algorithm::Sha256, &hex).unwrap()
 }
 
 /// Where a blob lies, for as long as this does.

@@ -38,7 +38,7 @@ fn settings() -> TlsSettings {
     TlsSettings { minimum: TlsVersion::Tls12, suites: None, client_cas: Vec::new(), http2: Http2::Offered }
 }
 
-fn tls() -> Tls {
+pub(super) fn tls() -> Tls {
     let certificate = Certificate::parse(EC, EC_SEC1).unwrap();
     Tls::new(Watched::fixed(certificate), &settings()).unwrap()
 }
@@ -82,6 +82,11 @@ impl ServerCertVerifier for AnyCertificate {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// A client that speaks HTTP/1.1 over TLS 1.3.
+pub(super) async fn client(server: &Running) -> Client<TlsStream<TcpStream>> {
+    Client::new(connect(server, &rustls::version::TLS13, "http/1.1").await)
 }
 
 async fn connect(
@@ -223,7 +228,7 @@ async fn a_certificate_is_replaced_without_dropping_a_connection() {
 
     let (_stored, blob) = content_blob().await;
     let server = Running::start(blob, Some(Tls::new(certificate, &settings()).unwrap())).await;
-    let mut old = Client::new(connect(&server, &rustls::version::TLS13, "http/1.1").await);
+    let mut old = client(&server).await;
     assert_eq!(old.get("0-9").await.body, CONTENT[..9]);
     let shown = presented(&server).await;
 
@@ -264,7 +269,7 @@ async fn plain_http_on_a_tls_port_is_told_so() {
 async fn a_tls_connection_ends_with_a_close_notify() {
     let (_stored, blob) = content_blob().await;
     let server = Running::start(blob, Some(tls())).await;
-    let mut client = Client::new(connect(&server, &rustls::version::TLS13, "http/1.1").await);
+    let mut client = client(&server).await;
     client.send("GET /0-1048577 HTTP/1.0\r\n\r\n").await;
     // rustls makes an error of an end without one.
     assert!(client.rest().await.unwrap().ends_with(&expected("0-1048577")));
@@ -274,7 +279,7 @@ async fn a_tls_connection_ends_with_a_close_notify() {
 async fn an_early_answer_is_seen_over_tls_too() {
     let (_stored, blob) = content_blob().await;
     let server = Running::start(blob, Some(tls())).await;
-    let mut client = Client::new(connect(&server, &rustls::version::TLS13, "http/1.1").await);
+    let mut client = client(&server).await;
     client.send("PATCH /refuse HTTP/1.1\r\nHost: test\r\nContent-Length: 6291456\r\n\r\n").await;
     client.send(vec![0; 6 << 20]).await;
     assert_eq!(client.answer().await.status, 403);
