@@ -1,6 +1,7 @@
 //! `larder gc`: remove what nothing reaches.
 
 use std::time::Duration;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use indicatif::BinaryBytes;
@@ -54,7 +55,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let access = if args.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let report = match args.content.open(access) {
         Ok(store) => runtime.block_on(async {
-            let report = documents::collect(&store, &request).await;
+            let report = documents::collect(&store, &request, SystemTime::now()).await;
             store.close().await;
             report
         })?,

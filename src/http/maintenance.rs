@@ -4,6 +4,7 @@
 //! comes when the work is done, which for a large store takes minutes; whoever hangs up ends a verification.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::Response;
@@ -30,7 +31,9 @@ where
     B::Error: std::error::Error,
 {
     let request: GcRequest = parse(body).await?;
-    let report = documents::collect(registry.store(), &request).await.map_err(registry::Error::from)?;
+    let report = documents::collect(registry.store(), &request, SystemTime::now())
+        .await
+        .map_err(registry::Error::from)?;
     Ok(answer::json(&report.ok_or(registry::Error::ReadOnly)?))
 }
 

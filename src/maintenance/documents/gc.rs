@@ -81,8 +81,8 @@ pub struct GcEntry {
 ///
 /// # Errors
 /// The disk cannot be written.
-pub async fn collect(store: &Store, request: &GcRequest) -> Result<Option<GcReport>, Error> {
-    let (began, now) = (Instant::now(), SystemTime::now());
+pub async fn collect(store: &Store, request: &GcRequest, now: SystemTime) -> Result<Option<GcReport>, Error> {
+    let began = Instant::now();
     let keep = if request.untagged { Keep::Tagged } else { Keep::Listed };
     let policy = Policy { keep, grace: Duration::from_secs(request.grace_seconds) };
     let report = if request.dry_run {
