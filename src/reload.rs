@@ -4,7 +4,7 @@
 //! not know what is in it: the parser comes with the file. A file that does not parse, or a group of files that do
 //! not fit each other yet, leaves the last good value in force.
 //!
-//! Files are looked at every [`LOOK_EVERY`] rather than watched by inotify: a look is one `stat` for each of a
+//! Files are looked at every `LOOK_EVERY` rather than watched by inotify: a look is one `stat` for each of a
 //! handful of files, and it cannot miss a change, whereas a watch has to follow every directory and symlink on the
 //! way to the file, sees nothing on network and FUSE mounts, and can overflow.
 

@@ -114,7 +114,7 @@ async fn by_server(job: Job, args: &Args) -> Result<JobStatus, Failure> {
     })?;
     let mut status: JobStatus =
         serde_json::from_slice(&submitted).context("cannot read the server's answer")?;
-    let mut bar = Bar::new(args.output);
+    let bar = Bar::new(args.output);
     while !status.state.is_final() {
         bar.show(&status)?;
         tokio::time::sleep(INTERVAL).await;
@@ -146,7 +146,7 @@ async fn here(job: Job, root: PathBuf, args: &Args) -> Result<JobStatus, Failure
     let jobs = Jobs::new(store.clone(), dialer, Vec::new(), shutdown.clone());
     let id = job.id().clone();
     jobs.submit(job).await?;
-    let mut bar = Bar::new(args.output);
+    let bar = Bar::new(args.output);
     let status = loop {
         let status = jobs.get(&id).context("the job is gone")?;
         if status.state.is_final() {

@@ -85,6 +85,7 @@ pub(super) async fn answer_anybody(
 }
 
 /// Answers a request.
+#[expect(clippy::too_many_lines, reason = "the table of endpoints, whole in one place")]
 pub(super) async fn answer<B>(
     verb: Verb,
     route: &Route<'_>,

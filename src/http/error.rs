@@ -321,7 +321,6 @@ fn registry_status(error: &registry::Error) -> StatusCode {
             | store::Error::Medium { .. }
             | store::Error::Lookup { .. }
             | store::Error::Image { .. }
-            | store::Error::ReadOnlyRoot { .. }
             | store::Error::Corrupt { .. }
             | store::Error::TooLarge { .. }
             | store::Error::Locked { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -352,7 +351,6 @@ fn registry_code(error: &registry::Error) -> ErrorCode {
             | store::Error::Medium { .. }
             | store::Error::Lookup { .. }
             | store::Error::Image { .. }
-            | store::Error::ReadOnlyRoot { .. }
             | store::Error::Corrupt { .. }
             | store::Error::TooLarge { .. }
             | store::Error::Locked { .. } => ErrorCode::Unknown,

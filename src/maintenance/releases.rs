@@ -172,12 +172,9 @@ impl<D: Fn(&Digest) -> bool> Survey<'_, D> {
 
     /// Counts a member, if all of it is there.
     fn look_for(&self, member: &Member, found: &mut Found) -> Result<(), Error> {
-        let lacking = match self.lacks(member, found)? {
-            None => {
-                found.present += 1;
-                return Ok(());
-            }
-            Some(lacking) => lacking,
+        let Some(lacking) = self.lacks(member, found)? else {
+            found.present += 1;
+            return Ok(());
         };
         found.missing.push(Missing { part: member.part.clone(), digest: member.digest, lacks: lacking });
         Ok(())

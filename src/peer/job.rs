@@ -19,9 +19,9 @@ use crate::peer::progress::Counts;
 use crate::peer::selection::Selection;
 
 /// The most sources of one job: more control-plane nodes than any cluster has.
-pub const SOURCES_LIMIT: usize = 64;
+pub(crate) const SOURCES_LIMIT: usize = 64;
 /// The most releases and repositories that one job names.
-pub const SELECTED_LIMIT: usize = 10_000;
+pub(crate) const SELECTED_LIMIT: usize = 10_000;
 
 /// What is asked for, as it comes: the body of `POST /v2/_larder/sync/jobs`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -272,7 +272,7 @@ mod tests {
             JobRequest { releases, ..JobRequest::default() },
             "`sha256:/` is neither a release's digest nor a bundle's name",
         );
-        check(request(&vec!["a"; 0], &vec!["a"; 0]).tap_sources(65), "a job has at most 64 sources");
+        check(request(&[], &[]).tap_sources(65), "a job has at most 64 sources");
     }
 
     impl JobRequest {

@@ -168,7 +168,11 @@ impl Run {
         let mut running = JoinSet::new();
         loop {
             let waiting: Vec<_> = queue.iter().take(LOOK_AHEAD).map(|(digest, _)| *digest).collect();
-            self.unless_cancelled(async { Ok(self.sources.refresh(&waiting).await) }).await?;
+            let refreshed = async {
+                self.sources.refresh(&waiting).await;
+                Ok(())
+            };
+            self.unless_cancelled(refreshed).await?;
             while running.len() < self.blobs_at_once.get()
                 && let Some((digest, need)) = self.next_blob(&mut queue, running.is_empty())
             {

@@ -259,7 +259,7 @@ impl Open {
     }
 
     /// Cuts the file to what counts as received.
-    async fn cut(&mut self, pipeline: &Arc<Pipeline>) -> Result<(), Error> {
+    async fn cut(&self, pipeline: &Arc<Pipeline>) -> Result<(), Error> {
         self.session.len.store(self.received.len, Ordering::Release);
         let (file, len, session) = (self.file.clone(), self.received.len, Arc::clone(&self.session));
         let pipeline = Arc::clone(pipeline);

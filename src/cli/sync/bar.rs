@@ -29,7 +29,7 @@ impl Bar {
     }
 
     /// Tells how far a job is.
-    pub(super) fn show(&mut self, status: &JobStatus) -> Result<(), Failure> {
+    pub(super) fn show(&self, status: &JobStatus) -> Result<(), Failure> {
         match self.format {
             Format::Json => line(status),
             Format::Table => {
@@ -42,7 +42,7 @@ impl Bar {
     }
 
     /// Tells how it ended.
-    pub(super) fn end(&mut self, status: &JobStatus) -> Result<(), Failure> {
+    pub(super) fn end(&self, status: &JobStatus) -> Result<(), Failure> {
         self.bar.finish_and_clear();
         match self.format {
             Format::Json => line(status),

@@ -81,7 +81,7 @@ fn blob_len(root: &Root, hex: &str) -> u64 {
 fn a_deleted_image_goes_with_what_only_it_used() {
     let root = Root::payload();
     let app = name("library/app");
-    fs::remove_dir_all(root.at(&Entry::RevisionLink(app.clone(), sha256(OLDER))).parent().unwrap()).unwrap();
+    fs::remove_dir_all(root.at(&Entry::RevisionLink(app, sha256(OLDER))).parent().unwrap()).unwrap();
     let found = garbage(&root, LISTED);
     assert_eq!(found.plan.entries.len(), 6, "{:#?}", told(&found));
     let first_blob = found.plan.entries.iter().position(|it| matches!(it.entry, Entry::Blob(_))).unwrap();

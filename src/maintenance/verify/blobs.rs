@@ -96,7 +96,7 @@ pub(super) fn hash_all(tree: Tree<'_>, threads: NonZero<usize>, pace: &Pace, tal
         let all = |it: std::thread::ScopedJoinHandle<'_, _>| {
             it.join().unwrap_or_else(|it| std::panic::resume_unwind(it))
         };
-        workers.into_iter().map(all).fold(true, |all, it: Option<()>| all && it.is_some())
+        workers.into_iter().map(all).filter(Option::is_none).count() == 0
     });
     finished.then(|| done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

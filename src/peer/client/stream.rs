@@ -97,7 +97,6 @@ fn parse_content_range(text: &str) -> Option<(u64, Option<u64>)> {
 pub(crate) struct Lines {
     client: Client,
     body: Incoming,
-    etag: Option<String>,
     held: BytesMut,
 }
 
@@ -106,13 +105,7 @@ impl Lines {
     pub(crate) const LIMIT: usize = 64 * 1024;
 
     pub(super) fn new(client: Client, response: Response<Incoming>) -> Self {
-        let etag = response.headers().get(header::ETAG).and_then(|it| it.to_str().ok()).map(str::to_owned);
-        Self { client, body: response.into_body(), etag, held: BytesMut::new() }
-    }
-
-    /// The state of the resource that the lines are of.
-    pub(crate) fn etag(&self) -> Option<&str> {
-        self.etag.as_deref()
+        Self { client, body: response.into_body(), held: BytesMut::new() }
     }
 
     /// The next line, without its end; `None` after the last.

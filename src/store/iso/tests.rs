@@ -308,7 +308,7 @@ fn joliet_serves_what_its_names_can_tell_apart() {
     let blob = Entry::Blob(digest_of(b"blob")).path();
     let short = Entry::TagCurrent(name("short"), Tag::parse("v1").unwrap()).path();
     let long = Tag::parse(&format!("{}-etcd", digest_of(b"").hex())).unwrap();
-    let cut = Entry::TagCurrent(name("long"), long.clone()).path();
+    let cut = Entry::TagCurrent(name("long"), long).path();
     workshop.put(blob.as_str(), b"blob");
     workshop.put(short.as_str(), b"short");
     workshop.put(cut.as_str(), b"cut");
@@ -365,7 +365,7 @@ fn opening_costs_the_same_whatever_the_image_holds() {
     let began = Instant::now();
     let iso = open(&image).unwrap();
     assert!(began.elapsed() < Duration::from_millis(50), "{:?}", began.elapsed());
-    assert!(iso.directories.len() == 0, "opening keeps no directory");
+    assert!(iso.directories.is_empty(), "opening keeps no directory");
     for digest in &digests {
         let content = read_all(file(&iso, &Entry::Blob(*digest).path()));
         assert_eq!(content, digest.hex().to_string().as_bytes());
