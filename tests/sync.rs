@@ -161,7 +161,8 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 /// A release of some components over a shared layer, in the tree's names.
 async fn push_release(node: &Node, seed: u64) -> Digest {
     let base = noise(seed, 300_000);
-    let release = push_image(node, "openshift/release-images", "placeholder", &[base.clone()]).await;
+    let release =
+        push_image(node, "openshift/release-images", "placeholder", std::slice::from_ref(&base)).await;
     let tag = Tag::parse(&release.hex().to_string()).unwrap();
     let writer = node.store.writer().unwrap();
     writer.put_tag(&name("openshift/release-images"), &tag, &release).await.unwrap();
@@ -253,7 +254,7 @@ async fn a_source_that_is_gone_degrades_the_job_and_cancelling_ends_it() {
 async fn what_is_missing_is_pulled_through_once() {
     let source = node(&[]).await;
     let layer = noise(7, 3_000_000);
-    push_image(&source, "a/b", "v1", &[layer.clone()]).await;
+    push_image(&source, "a/b", "v1", std::slice::from_ref(&layer)).await;
     let empty = node(&[source.address]).await;
     let pull = async |path: &str| get(empty.address, path).await;
     let manifest = pull("/v2/a/b/manifests/v1").await;
