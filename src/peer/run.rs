@@ -98,6 +98,11 @@ impl Run {
         self.state.send_replace(State::Surveying);
         let plan = self.unless_cancelled(survey::survey(&self.store, &self.sources, &self.selection)).await?;
         let Plan { manifests, tags, blobs, targets } = plan;
+        // Until the tags stand, nothing but this job counts on what it brings: garbage collection leaves it alone.
+        let counted_on = blobs.keys().copied();
+        let counted_on =
+            counted_on.chain(manifests.iter().map(|it| it.digest)).chain(tags.iter().map(|it| it.2));
+        let _hold = self.writer()?.hold(counted_on.collect());
         let (stored, missing) = self.partition(blobs).await?;
         self.announce(&missing, stored.len() + manifests.len()).await?;
         self.state.send_replace(State::Copying);
