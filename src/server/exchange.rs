@@ -88,7 +88,9 @@ impl<S: Service> Exchange<S> {
         let client = if request.headers().contains_key(EXPECT) { Client::Waits } else { Client::Sends };
         let (head, incoming) = request.into_parts();
         let (body, rest) = RequestBody::new(incoming, self.metrics.received.clone());
-        let mut response = self.service.respond(Request::from_parts(head, body), self.peer).await;
+        // On the heap: it has several KiB, which hyper would move with every request and keep with every idle connection.
+        let answering = Box::pin(self.service.respond(Request::from_parts(head, body), self.peer));
+        let mut response = answering.await;
         if let Some(rest) = rest
             && version < Version::HTTP_2
             && !rest.settle(client).await
