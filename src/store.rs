@@ -41,6 +41,7 @@ mod list;
 mod lock;
 mod medium;
 mod open;
+mod proof;
 mod publish;
 #[cfg(test)]
 mod reading_tests;

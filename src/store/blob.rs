@@ -18,6 +18,7 @@ use crate::store::Found;
 use crate::store::Medium;
 use crate::store::Version;
 use crate::store::extent::Fault;
+use crate::store::proof::Proof;
 
 /// A stored blob.
 #[derive(Clone, Debug)]
@@ -30,7 +31,13 @@ impl Blob {
     pub(super) fn new(digest: Digest, found: Found, medium: Arc<Medium>) -> Self {
         let Found { extents, version } = found;
         let end = extents.len();
-        Self { whole: FileRange { digest, extents, position: 0, end, medium }, version }
+        Self { whole: FileRange { digest, extents, position: 0, end, medium, proof: None }, version }
+    }
+
+    /// The same blob, whose bytes are compared with its digest while they are read.
+    pub(super) fn with_proof(mut self, proof: Proof) -> Self {
+        self.whole.proof = Some(Arc::new(proof));
+        self
     }
 
     /// Its digest, as it was asked for.
@@ -54,10 +61,13 @@ impl Blob {
         self.whole.extents.at(0).map_or(0, |first| first.offset)
     }
 
-    /// Its bytes, all or some. A range past the end is cut to it.
+    /// Its bytes, all or some. A range past the end is cut to it. Only where it is all of them can it be found out on
+    /// the way whether they are what they should be: the last ones are then withheld if not.
     pub fn range(&self, range: Range<u64>) -> FileRange {
         let end = range.end.min(self.len());
-        FileRange { position: range.start.min(end), end, ..self.whole.clone() }
+        let position = range.start.min(end);
+        let proof = self.whole.proof.clone().filter(|it| position == 0 && end == self.len() && !it.is_done());
+        FileRange { position, end, proof, ..self.whole.clone() }
     }
 
     /// Whether all of it is in memory. Never waits.
@@ -92,6 +102,7 @@ pub struct FileRange {
     position: u64,
     end: u64,
     medium: Arc<Medium>,
+    proof: Option<Arc<Proof>>,
 }
 
 impl FileRange {
@@ -112,8 +123,9 @@ impl FileRange {
         if len == 0 {
             return None;
         }
+        let proof = self.proof.clone().map(|proof| (proof, self.position));
         self.position += len;
-        Some(Window { file, offset, len, medium: Arc::clone(&self.medium), digest: self.digest })
+        Some(Window { file, offset, len, medium: Arc::clone(&self.medium), digest: self.digest, proof })
     }
 }
 
@@ -134,6 +146,8 @@ pub struct Window {
     pub medium: Arc<Medium>,
     /// Whose bytes they are, for messages.
     pub digest: Digest,
+    /// What finds out whether they are what they should be, and where in the blob they begin.
+    pub(crate) proof: Option<(Arc<Proof>, u64)>,
 }
 
 impl Window {
@@ -156,13 +170,31 @@ impl Window {
         self.extent().try_read(at, buffer)
     }
 
+    /// Whether nobody knows yet that the bytes are what they should be. It is [read](Window::make_resident) before it
+    /// is sent then, whether it is in memory or not, and windows are in their order.
+    pub fn is_to_be_proven(&self) -> bool {
+        self.proof.as_ref().is_some_and(|(proof, _)| !proof.is_done())
+    }
+
     /// Reads it into memory on one of the medium's threads. A fault of the medium is retried once, counted and named.
     ///
     /// # Errors
-    /// [`Error::Medium`] where it cannot be read, [`Error::Corrupt`] where the file has become shorter.
+    /// [`Error::Medium`] where it cannot be read, [`Error::Corrupt`] where the file has become shorter or where this
+    /// is the last of a blob whose bytes are not what they should be.
     pub async fn make_resident(&self) -> Result<(), Error> {
         let window = self.clone();
-        self.medium.run(move || window.read_through(|_| {})).await
+        let read = move || match &window.proof {
+            None => window.read_through(|_| {}),
+            Some((proof, begin)) => {
+                let mut at = *begin;
+                window.read_through(|piece| {
+                    proof.update(at, piece);
+                    at += piece.len() as u64;
+                })?;
+                proof.conclude()
+            }
+        };
+        self.medium.run(read).await
     }
 
     /// Reads it on one of the medium's threads.

@@ -18,12 +18,14 @@ use crate::metrics::StoreMetrics;
 use crate::store::Blob;
 use crate::store::Error;
 use crate::store::Source;
+use crate::store::Store;
 use crate::store::Version;
 use crate::store::Wait;
 use crate::store::hash::Hasher;
 use crate::store::hash::digest_of;
 use crate::store::link::in_source;
 use crate::store::link::read_small;
+use crate::store::proof::Proof;
 
 /// Blobs of a store: what is known to be damaged, and the small ones that were read and verified. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -133,7 +135,13 @@ impl Contents {
         } else if self.is_damaged(&found.version) {
             "its bytes have another digest"
         } else {
-            return Poll::Ready(Ok(Some(Blob::new(*digest, found, Arc::clone(source.medium())))));
+            let version = found.version;
+            let blob = Blob::new(*digest, found, Arc::clone(source.medium()));
+            let is_vouched_for = blob.len() <= Store::VOUCHED_UP_TO || self.is_sound(&version);
+            return Poll::Ready(Ok(Some(match is_vouched_for {
+                true => blob,
+                false => blob.with_proof(Proof::begin(*digest, version, self.clone())),
+            })));
         };
         Poll::Ready(Err(Error::Corrupt { path: in_source(source, &path), why: why.to_owned() }))
     }

@@ -48,6 +48,7 @@ pub(crate) const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manif
 /// A registry that can be asked.
 pub(crate) struct Larder {
     api: Api,
+    store: Store,
     /// Where the client is.
     pub(crate) peer: SocketAddr,
     _root: Option<TempDir>,
@@ -74,7 +75,8 @@ impl Larder {
 
     fn over(root: &Path, access: Access, rules: Rules, sources: Sources) -> Self {
         let options = Options { roots: vec![root.to_owned()], access, ..Options::default() };
-        let registry = Registry::new(Store::open(&options).unwrap(), rules);
+        let store = Store::open(&options).unwrap();
+        let registry = Registry::new(store.clone(), rules);
         let files = Watcher::new(ReloadMetrics::default()).reports();
         let settings = Settings {
             credentials: Credentials::new(sources, b"a secret of the tests", AuthMetrics::default()),
@@ -85,7 +87,12 @@ impl Larder {
             observed: Observed { metrics: Metrics::new("0"), files, started: Instant::now() },
         };
         let peer = SocketAddr::from(([192, 0, 2, 1], 1234));
-        Self { api: Api::new(registry, settings), peer, _root: None }
+        Self { api: Api::new(registry, settings), store, peer, _root: None }
+    }
+
+    /// Ends it, so that another may write where it did.
+    pub(crate) async fn close(self) {
+        self.store.close().await;
     }
 
     /// Begins a request.

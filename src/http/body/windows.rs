@@ -80,16 +80,21 @@ impl Windows {
 
     fn take_stretch(&mut self) -> Option<Stretch> {
         let window = self.rest.next_window(WINDOW_LIMIT)?;
-        Some(Stretch { window, state: State::Unknown })
+        let state = match window.is_to_be_proven() {
+            true => State::Warming(Reading::warm(window.clone())),
+            false => State::Unknown,
+        };
+        Some(Stretch { window, state })
     }
 }
 
 impl Stretch {
     /// Begins to read it where it is not in the page cache.
     fn read_ahead(self) -> Self {
-        let state = match self.window.is_resident() {
-            true => State::Seen(Instant::now()),
-            false => State::Warming(Reading::warm(self.window.clone())),
+        let state = match (self.state, self.window.is_resident()) {
+            (State::Unknown, true) => State::Seen(Instant::now()),
+            (State::Unknown, false) => State::Warming(Reading::warm(self.window.clone())),
+            (state, _) => state,
         };
         Self { state, ..self }
     }
