@@ -72,7 +72,7 @@ impl Mounted {
     async fn new() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let digest = content_digest();
-        let names = Entry::Blob(digest).path().to_string().split('/').map(str::to_owned).collect();
+        let names = Entry::Blob(digest).path().as_ref().split('/').map(str::to_owned).collect();
         let state = Arc::new(Mutex::new(State { reads: Reads::Answer, hanging: HashMap::new(), next: 0 }));
         let mut config = fuser::Config::default();
         config.mount_options = vec![MountOption::RO, MountOption::FSName("slow".to_owned())];
