@@ -132,6 +132,8 @@ pub struct TransportMetrics {
     pub accepted: Counter,
     /// Connections turned away because too many were open.
     pub turned_away: Counter,
+    /// Connections without a request that were closed to make room for others.
+    pub displaced: Counter,
     /// TLS handshakes that failed, also by a plain request.
     pub handshakes_failed: Counter,
     /// File bytes that the kernel sent from its page cache to a plain socket.
@@ -151,6 +153,8 @@ impl TransportMetrics {
         to.register("connections_accepted", "Connections accepted", self.accepted.clone());
         let help = "Connections turned away because too many were open";
         to.register("connections_turned_away", help, self.turned_away.clone());
+        let help = "Connections without a request that were closed to make room for others";
+        to.register("connections_displaced", help, self.displaced.clone());
         to.register("tls_handshakes_failed", "TLS handshakes that failed", self.handshakes_failed.clone());
         to.register_with_unit("sent", "Bytes sent, by how they left", Unit::Bytes, self.sent.clone());
     }
@@ -160,11 +164,12 @@ impl Default for TransportMetrics {
     fn default() -> Self {
         let sent = Family::<Label, Counter>::default();
         let by = |path| sent.get_or_create_owned(&[("path", path)]);
-        let (connections, accepted, turned_away, handshakes_failed) = Default::default();
+        let (connections, accepted, turned_away, displaced, handshakes_failed) = Default::default();
         Self {
             connections,
             accepted,
             turned_away,
+            displaced,
             handshakes_failed,
             sendfile: by("sendfile"),
             ktls: by("ktls"),

@@ -13,8 +13,6 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 use tokio::net::UnixStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +28,7 @@ mod listener;
 pub mod notify;
 mod progress;
 mod request_body;
+mod room;
 mod shutdown;
 mod tls;
 mod transport;
@@ -48,6 +47,9 @@ pub use tls::TlsSettings;
 
 use connection::Shared;
 use listener::Accepted;
+use progress::Progress;
+use room::Place;
+use room::Room;
 
 /// How many connections a listener holds at once. Two hundred nodes that pull with six connections for each of two layers
 /// at a time have 2,400; at some 20 KiB each this many are 200 MiB, which is what a control plane can spare.
@@ -118,7 +120,7 @@ impl<S: Service> Server<S> {
 impl<S: Service> Shared<S> {
     /// Accepts connections until the end begins. The listener is closed when this comes back.
     async fn accept(self: &Arc<Self>, Listener { socket, tls }: Listener) {
-        let room = Arc::new(Semaphore::new(CONNECTION_LIMIT));
+        let room = Room::new(CONNECTION_LIMIT);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -126,9 +128,9 @@ impl<S: Service> Shared<S> {
                 accepted = socket.accept() => accepted,
             };
             match accepted {
-                Ok(connection) => match Arc::clone(&room).try_acquire_owned() {
-                    Ok(place) => self.begin(connection, tls.clone(), place),
-                    Err(_) => self.turn_away(),
+                Ok(connection) => match room.enter().await {
+                    Some(place) => self.begin(connection, tls.clone(), place),
+                    None => self.turn_away(),
                 },
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -139,19 +141,29 @@ impl<S: Service> Shared<S> {
         }
     }
 
-    /// Serves a connection on a task of its own, for as long as it lasts.
-    fn begin(self: &Arc<Self>, connection: Accepted, tls: Option<Tls>, place: OwnedSemaphorePermit) {
+    /// Serves a connection on a task of its own, for as long as it lasts or until its place is needed.
+    fn begin(self: &Arc<Self>, connection: Accepted, tls: Option<Tls>, place: Place) {
         let shared = Arc::clone(self);
         self.transport.accepted.inc();
         self.tasks.spawn(async move {
-            let _place = place;
             let _open = Open::count(shared.transport.connections.clone());
-            match connection {
-                Accepted::Tcp(socket, address) => shared.serve_tcp(socket, address, tls).await,
-                Accepted::Unix(socket) if is_trusted(&socket) => shared.serve_unix(socket).await,
-                Accepted::Unix(_) => tracing::warn!("the administration socket was opened by another user"),
+            let progress = place.progress();
+            tokio::select! {
+                biased;
+                () = shared.serve_one(connection, tls, progress) => {}
+                () = progress.displaced() => {
+                    shared.transport.displaced.inc();
+                }
             }
         });
+    }
+
+    async fn serve_one(self: &Arc<Self>, connection: Accepted, tls: Option<Tls>, progress: &Arc<Progress>) {
+        match connection {
+            Accepted::Tcp(socket, address) => self.serve_tcp(socket, address, tls, progress).await,
+            Accepted::Unix(socket) if is_trusted(&socket) => self.serve_unix(socket, progress).await,
+            Accepted::Unix(_) => tracing::warn!("the administration socket was opened by another user"),
+        }
     }
 
     /// Closing at once tells a client to try again; being left in the backlog would tell it nothing.

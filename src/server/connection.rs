@@ -38,7 +38,6 @@ use crate::server::Tls;
 use crate::server::exchange::Exchange;
 use crate::server::progress::HEAD_LIMIT;
 use crate::server::progress::Progress;
-use crate::server::progress::Protocol;
 use crate::server::progress::STALL_LIMIT;
 use crate::server::progress::Verdict;
 use crate::server::tls::Alpn;
@@ -89,14 +88,20 @@ pub(super) struct Shared<S> {
 
 impl<S: Service> Shared<S> {
     /// Serves a TCP connection.
-    pub(super) async fn serve_tcp(self: Arc<Self>, socket: TcpStream, address: SocketAddr, tls: Option<Tls>) {
+    pub(super) async fn serve_tcp(
+        &self,
+        socket: TcpStream,
+        address: SocketAddr,
+        tls: Option<Tls>,
+        progress: &Arc<Progress>,
+    ) {
         set_options(&socket);
         // A dual-stack socket spells IPv4 clients as mapped IPv6; everybody else spells them plainly.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let result = match tls {
-            None => self.serve_plain(socket, address).await,
+            None => self.serve_plain(socket, address, progress).await,
             // On the heap, so that a plain connection does not pay for its size.
-            Some(tls) => Box::pin(self.serve_tls(socket, address, &tls)).await,
+            Some(tls) => Box::pin(self.serve_tls(socket, address, &tls, progress)).await,
         };
         if let Err(error) = result {
             tracing::debug!(peer = %address, error = &error as &dyn std::error::Error, "connection failed");
@@ -104,42 +109,51 @@ impl<S: Service> Shared<S> {
     }
 
     /// Serves a connection of the administration socket.
-    pub(super) async fn serve_unix(self: Arc<Self>, socket: UnixStream) {
-        let progress = Arc::new(Progress::begin(Protocol::Http1));
+    pub(super) async fn serve_unix(&self, socket: UnixStream, progress: &Arc<Progress>) {
         let peer = PeerInfo { address: None, scheme: Scheme::Http };
         if let Err(error) = self.http1(socket, peer, progress, None).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "administration connection failed");
         }
     }
 
-    async fn serve_plain(&self, socket: TcpStream, address: SocketAddr) -> Result<(), hyper::Error> {
-        let progress = Arc::new(Progress::begin(Protocol::Http1));
+    async fn serve_plain(
+        &self,
+        socket: TcpStream,
+        address: SocketAddr,
+        progress: &Arc<Progress>,
+    ) -> Result<(), hyper::Error> {
         let lane = Lane::default();
         let counters = Counters {
             sent_by_kernel: self.transport.sendfile.clone(),
             copied: self.transport.copied.clone(),
         };
-        let plain = Plain::new(socket, lane.clone(), Arc::clone(&progress), counters);
+        let plain = Plain::new(socket, lane.clone(), Arc::clone(progress), counters);
         let peer = PeerInfo { address: Some(address), scheme: Scheme::Http };
         self.http1(plain, peer, progress, Some(lane)).await
     }
 
-    async fn serve_tls(&self, socket: TcpStream, address: SocketAddr, tls: &Tls) -> Result<(), hyper::Error> {
+    async fn serve_tls(
+        &self,
+        socket: TcpStream,
+        address: SocketAddr,
+        tls: &Tls,
+        progress: &Arc<Progress>,
+    ) -> Result<(), hyper::Error> {
         let secured = tokio::select! {
             secured = tls.accept(socket) => secured,
             () = self.shutdown.cancelled() => return Ok(()),
         };
         let peer = PeerInfo { address: Some(address), scheme: Scheme::Https };
         match secured {
-            Ok(Secured::Kernel(socket)) => self.serve_kernel_tls(socket, peer).await,
+            Ok(Secured::Kernel(socket)) => self.serve_kernel_tls(socket, peer, progress).await,
             Ok(Secured::Here(stream, Alpn::Http1)) => {
-                let (progress, lane) = (Arc::new(Progress::begin(Protocol::Http1)), Lane::default());
-                let tls = self.tls(*stream, lane.clone(), &progress);
+                let lane = Lane::default();
+                let tls = self.tls(*stream, lane.clone(), progress);
                 self.http1(tls, peer, progress, Some(lane)).await
             }
             Ok(Secured::Here(stream, Alpn::Http2)) => {
-                let progress = Arc::new(Progress::begin(Protocol::Http2));
-                let tls = self.tls(*stream, Lane::default(), &progress);
+                progress.speaks_http2();
+                let tls = self.tls(*stream, Lane::default(), progress);
                 self.http2(tls, peer, progress).await
             }
             Err(error) => {
@@ -153,11 +167,16 @@ impl<S: Service> Shared<S> {
         }
     }
 
-    async fn serve_kernel_tls(&self, socket: TcpStream, peer: PeerInfo) -> Result<(), hyper::Error> {
-        let (progress, lane) = (Arc::new(Progress::begin(Protocol::Http1)), Lane::default());
+    async fn serve_kernel_tls(
+        &self,
+        socket: TcpStream,
+        peer: PeerInfo,
+        progress: &Arc<Progress>,
+    ) -> Result<(), hyper::Error> {
+        let lane = Lane::default();
         let counters =
             Counters { sent_by_kernel: self.transport.ktls.clone(), copied: self.transport.copied.clone() };
-        let plain = Plain::new(socket, lane.clone(), Arc::clone(&progress), counters);
+        let plain = Plain::new(socket, lane.clone(), Arc::clone(progress), counters);
         self.http1(KernelTls::new(plain), peer, progress, Some(lane)).await
     }
 
@@ -169,26 +188,26 @@ impl<S: Service> Shared<S> {
         &self,
         io: impl AsyncRead + AsyncWrite + Unpin,
         peer: PeerInfo,
-        progress: Arc<Progress>,
+        progress: &Arc<Progress>,
         lane: Option<Lane>,
     ) -> Result<(), hyper::Error> {
-        let exchange = self.exchange(peer, &progress, lane);
+        let exchange = self.exchange(peer, progress, lane);
         let service = service_fn(move |request| Arc::clone(&exchange).answer(request));
         let connection = http1::Builder::new()
             // `Progress` has the limits: hyper's would count the time between requests as part of the head's.
             .header_read_timeout(None)
             .max_buf_size(BUFFER_LIMIT)
             .serve_connection(TokioIo::new(io), service);
-        self.drive(pin!(connection), &progress).await
+        self.drive(pin!(connection), progress).await
     }
 
     async fn http2(
         &self,
         io: impl AsyncRead + AsyncWrite + Unpin,
         peer: PeerInfo,
-        progress: Arc<Progress>,
+        progress: &Arc<Progress>,
     ) -> Result<(), hyper::Error> {
-        let exchange = self.exchange(peer, &progress, None);
+        let exchange = self.exchange(peer, progress, None);
         let service = service_fn(move |request| Arc::clone(&exchange).answer(request));
         let connection = http2::Builder::new(Owned(self.tasks.clone()))
             .timer(TokioTimer::new())
@@ -200,7 +219,7 @@ impl<S: Service> Shared<S> {
             .max_header_list_size(BUFFER_LIMIT as u32)
             .max_send_buf_size(BUFFER_LIMIT)
             .serve_connection(TokioIo::new(io), service);
-        self.drive(pin!(connection), &progress).await
+        self.drive(pin!(connection), progress).await
     }
 
     fn exchange(&self, peer: PeerInfo, progress: &Arc<Progress>, lane: Option<Lane>) -> Arc<Exchange<S>> {

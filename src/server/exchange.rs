@@ -95,6 +95,7 @@ impl<S: Service> Exchange<S> {
             && version < Version::HTTP_2
             && !rest.settle(client).await
         {
+            self.progress.left_unread();
             // Said so that the client does not send its next request into a connection that is being closed.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 /// How long a connection may stay open without a request. Go's clients keep idle connections for 90 s and cannot
 /// replay the body of a request that meets a closing connection, so the client has to be the one that closes.
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(120);
@@ -27,22 +29,27 @@ pub(super) const STALL_LIMIT: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Progress {
     began: Instant,
-    protocol: Protocol,
     /// When the head that has not arrived whole began to arrive; zero when none is expected.
     head_at: AtomicU64,
     wrote_at: AtomicU64,
     answered_at: AtomicU64,
     is_blocked: AtomicBool,
+    /// Whether bytes of a head have arrived that is not there whole.
+    is_in_head: AtomicBool,
+    /// Whether an answer was sent although its request has not been read to the end.
+    has_unread: AtomicBool,
     under_way: AtomicUsize,
+    speaks_http2: AtomicBool,
+    displaced: Notify,
 }
 
-/// Which HTTP a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    /// Bytes between requests are the beginning of the next one.
-    Http1,
-    /// Bytes between requests may as well be pings and window updates.
-    Http2,
+/// What a connection that waits has been good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Merit {
+    /// Nothing yet.
+    NeverAsked,
+    /// At least one request.
+    WasAnswered,
 }
 
 /// What is to become of a connection.
@@ -59,28 +66,35 @@ pub(super) enum Verdict {
 }
 
 impl Progress {
-    pub(super) fn begin(protocol: Protocol) -> Self {
-        let head_at = match protocol {
-            Protocol::Http1 => 1,
-            Protocol::Http2 => 0,
-        };
+    /// A connection was opened, and is taken for one of HTTP/1.1 until it is known better.
+    pub(super) fn begin() -> Self {
         Self {
             began: Instant::now(),
-            protocol,
-            head_at: AtomicU64::new(head_at),
+            head_at: AtomicU64::new(1),
             wrote_at: AtomicU64::new(0),
             answered_at: AtomicU64::new(0),
             is_blocked: AtomicBool::new(false),
+            is_in_head: AtomicBool::new(false),
+            has_unread: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
+            speaks_http2: AtomicBool::new(false),
+            displaced: Notify::new(),
         }
+    }
+
+    /// It speaks HTTP/2: bytes between requests may as well be pings and window updates.
+    pub(super) fn speaks_http2(&self) {
+        self.speaks_http2.store(true, Ordering::Relaxed);
+        self.head_at.store(0, Ordering::Relaxed);
     }
 
     /// Bytes came in.
     pub(super) fn read(&self) {
-        let is_between =
-            self.under_way.load(Ordering::Relaxed) == 0 && self.head_at.load(Ordering::Relaxed) == 0;
-        if is_between && self.protocol == Protocol::Http1 {
-            self.head_at.store(self.now(), Ordering::Relaxed);
+        let is_between = self.under_way.load(Ordering::Relaxed) == 0;
+        if is_between && !self.speaks_http2.load(Ordering::Relaxed) {
+            self.is_in_head.store(true, Ordering::Relaxed);
+            let now = self.now();
+            let _ = self.head_at.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -99,13 +113,53 @@ impl Progress {
     /// A request's head is there.
     pub(super) fn request(&self) {
         self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.is_in_head.store(false, Ordering::Relaxed);
         self.head_at.store(0, Ordering::Relaxed);
+    }
+
+    /// A request was answered although its body has not been read to the end.
+    pub(super) fn left_unread(&self) {
+        self.has_unread.store(true, Ordering::Relaxed);
     }
 
     /// A request has been answered, as far as hyper has to be fed.
     pub(super) fn answered(&self) {
         self.answered_at.store(self.now(), Ordering::Relaxed);
         self.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether everything that came in has been answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_waiting()
+            && !self.is_in_head.load(Ordering::Relaxed)
+            && !self.has_unread.load(Ordering::Relaxed)
+    }
+
+    /// Whether no request is under way, and nothing waits to be taken by the client.
+    fn is_waiting(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) == 0 && !self.is_blocked.load(Ordering::Relaxed)
+    }
+
+    /// How easily it is given up for another connection; `None` for one that works. The less is the first to go: who
+    /// never asked anything before who did, and then who has been waiting longest.
+    pub(super) fn rank(&self) -> Option<(Merit, Instant)> {
+        let answered_at = self.answered_at.load(Ordering::Relaxed);
+        let merit = if answered_at == 0 { Merit::NeverAsked } else { Merit::WasAnswered };
+        let since = match self.head_at.load(Ordering::Relaxed) {
+            0 => answered_at,
+            head_at => head_at,
+        };
+        self.is_waiting().then(|| (merit, self.began + Duration::from_millis(since)))
+    }
+
+    /// It is to make room for another connection.
+    pub(super) fn displace(&self) {
+        self.displaced.notify_one();
+    }
+
+    /// Ready when it is to make room.
+    pub(super) async fn displaced(&self) {
+        self.displaced.notified().await;
     }
 
     pub(super) fn verdict(&self) -> Verdict {
@@ -149,15 +203,31 @@ mod tests {
 
     /// What becomes of a connection `after` it last did something.
     fn check(protocol: Protocol, act: impl Fn(&Progress), after: Duration, expected: Verdict) {
-        let progress = Progress::begin(protocol);
+        let progress = protocol.begin();
         act(&progress);
         assert_eq!(progress.verdict_at(progress.now() + after.as_millis() as u64), expected);
+    }
+
+    #[derive(Clone, Copy)]
+    enum Protocol {
+        Http1,
+        Http2,
+    }
+
+    impl Protocol {
+        fn begin(self) -> Progress {
+            let progress = Progress::begin();
+            if let Self::Http2 = self {
+                progress.speaks_http2();
+            }
+            progress
+        }
     }
 
     const MARGIN: Duration = Duration::from_secs(2);
 
     fn is_kept(protocol: Protocol, act: impl Fn(&Progress), after: Duration) {
-        let progress = Progress::begin(protocol);
+        let progress = protocol.begin();
         act(&progress);
         let verdict = progress.verdict_at(progress.now() + after.as_millis() as u64);
         assert!(matches!(verdict, Verdict::Wait(_)), "{verdict:?}");
@@ -200,5 +270,22 @@ mod tests {
             progress.wrote();
         };
         is_kept(Protocol::Http1, moved, STALL_LIMIT + MARGIN);
+    }
+
+    #[test]
+    fn is_idle_when_all_was_answered() {
+        let progress = Progress::begin();
+        assert!(progress.is_idle(), "nothing was said");
+        progress.read();
+        assert!(!progress.is_idle(), "a head has begun");
+        progress.request();
+        assert!(!progress.is_idle() && progress.rank().is_none(), "a request is under way");
+        progress.blocked();
+        progress.answered();
+        assert!(!progress.is_idle() && progress.rank().is_none(), "the answer is on its way");
+        progress.wrote();
+        assert!(progress.is_idle());
+        progress.left_unread();
+        assert!(!progress.is_idle(), "the client still sends");
     }
 }

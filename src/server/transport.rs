@@ -28,11 +28,12 @@ pub(super) use plain::Plain;
 pub(super) use tls::Tls;
 
 use linger::Linger;
+use linger::Rest;
 
 /// Closes a connection so that the client sees what was sent last.
 pub(super) async fn close(socket: &TcpStream) {
     if let Some(mut linger) = Linger::begin(socket) {
-        poll_fn(|cx| linger.poll(socket, cx)).await;
+        poll_fn(|cx| linger.poll(socket, Rest::Expected, cx)).await;
     }
 }
 

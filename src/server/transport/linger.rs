@@ -10,7 +10,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
-use std::task::ready;
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
@@ -22,11 +21,29 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio::time::sleep;
 
+use crate::server::progress::Progress;
+
 /// How many bytes are thrown away: five times what was ever needed when it was measured.
 const BYTE_LIMIT: usize = 8 << 20;
 
 /// For how long bytes are thrown away; a client that still sends then is not going to read the answer.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// Whether a client is in the middle of saying something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It is, or may be: what it was told last would be lost by a reset.
+    Expected,
+    /// All that it said has been answered.
+    None,
+}
+
+impl Rest {
+    /// What is left on a connection that does this.
+    pub(super) fn of(progress: &Progress) -> Self {
+        if progress.is_idle() { Self::None } else { Self::Expected }
+    }
+}
 
 /// A connection that is being closed.
 pub(super) struct Linger {
@@ -41,14 +58,17 @@ impl Linger {
         Some(Self { left: BYTE_LIMIT, until: Box::pin(sleep(TIME_LIMIT)) })
     }
 
-    /// Throws away what comes in; ready when the client has closed its half too, or a limit is reached.
-    pub(super) fn poll(&mut self, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+    /// Throws away what comes in; ready when the client has closed its half too, or a limit is reached. Where `rest`
+    /// says that there is none, nothing is waited for.
+    pub(super) fn poll(&mut self, socket: &TcpStream, rest: Rest, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.left == 0 || self.until.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            if ready!(socket.poll_read_ready(cx)).is_err() {
-                return Poll::Ready(());
+            match socket.poll_read_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending if rest == Rest::Expected => return Poll::Pending,
+                Poll::Pending | Poll::Ready(Err(_)) => return Poll::Ready(()),
             }
             match socket.try_io(Interest::READABLE, || throw_away(socket)) {
                 Ok(0) => return Poll::Ready(()),

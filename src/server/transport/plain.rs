@@ -24,6 +24,7 @@ use crate::server::progress::Progress;
 use crate::server::transport::More;
 use crate::server::transport::Next;
 use crate::server::transport::linger::Linger;
+use crate::server::transport::linger::Rest;
 use crate::server::transport::next;
 use crate::server::transport::recall::COPY_LIMIT;
 use crate::server::transport::recall::Ready;
@@ -181,7 +182,7 @@ impl AsyncWrite for Plain {
             this.linger = Linger::begin(&this.socket);
         }
         match &mut this.linger {
-            Some(linger) => linger.poll(&this.socket, cx).map(Ok),
+            Some(linger) => linger.poll(&this.socket, Rest::of(&this.progress), cx).map(Ok),
             None => Poll::Ready(Ok(())),
         }
     }

@@ -26,6 +26,7 @@ use crate::server::progress::Progress;
 use crate::server::transport::Corked;
 use crate::server::transport::Next;
 use crate::server::transport::linger::Linger;
+use crate::server::transport::linger::Rest;
 use crate::server::transport::next;
 use crate::server::transport::recall::Recall;
 use crate::server::transport::truncated;
@@ -183,7 +184,10 @@ impl AsyncWrite for Tls {
             this.linger = Linger::begin(this.stream.get_ref().0.socket());
         }
         match &mut this.linger {
-            Some(linger) => linger.poll(this.stream.get_ref().0.socket(), cx).map(Ok),
+            Some(linger) => {
+                let rest = Rest::of(&this.progress);
+                linger.poll(this.stream.get_ref().0.socket(), rest, cx).map(Ok)
+            }
             None => Poll::Ready(Ok(())),
         }
     }

@@ -27,7 +27,7 @@ pub(in crate::store) enum Change {
     Sync(Vec<DiskFile>, Vec<DiskPath>),
     /// A blob is stored whole, and counts as used now; otherwise the publication ends.
     Require(Digest),
-    /// A staged file becomes a blob of this length, unless it is stored whole already.
+    /// A staged file becomes a blob of this length, unless one that was found to be whole is stored already.
     Blob(DiskPath, Digest, u64),
     /// A staged file becomes a link to `Digest`, unless there is such a link already.
     Link(DiskPath, Entry, Digest),
@@ -106,19 +106,32 @@ impl Batch<'_> {
 
     fn place_blob(&mut self, staged: &DiskPath, digest: &Digest, len: u64) -> Result<(), Error> {
         let at = Entry::Blob(*digest).path().into();
-        if self.whole(&at, digest).is_some_and(|version| version.len() == len) {
+        if self.is_sound(&at, len) {
             let _ = self.of.disk.remove_file(staged);
-            return self.keep_blob(&at);
+            self.keep_blob(&at)?;
+            self.mark_sound(&at);
+            return Ok(());
         }
+        // What is stored already may be damaged without anybody knowing, and what came in was hashed: it takes its place.
         // The age of a blob is that of its publication, not of its upload's last byte: garbage collection spares what
         // is young.
         self.touch(staged)?;
         self.place(staged, &at)?;
-        // It was hashed while it came in: who asks for it first need not wait for that again.
-        if let Ok(Some(version)) = self.of.tree.version_at(&at) {
+        self.mark_sound(&at);
+        Ok(())
+    }
+
+    /// Whether a blob of this length is stored and was found to have its digest.
+    fn is_sound(&self, at: &DiskPath, len: u64) -> bool {
+        let version = self.of.tree.version_at(at).ok().flatten();
+        version.is_some_and(|version| version.len() == len && self.of.contents.is_sound(&version))
+    }
+
+    /// It was hashed while it came in, or before: who asks for it first need not wait for that again.
+    fn mark_sound(&self, at: &DiskPath) {
+        if let Ok(Some(version)) = self.of.tree.version_at(at) {
             self.of.contents.mark_sound(version);
         }
-        Ok(())
     }
 
     /// A blob that is stored already is used now, and as durable as one that was stored now.

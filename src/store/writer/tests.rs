@@ -312,7 +312,6 @@ async fn a_push_mends_what_is_stored_damaged() {
     flipped[2500] ^= 1;
     for damaged in [&[][..], &whole[..4000], &flipped] {
         std::fs::write(&data, damaged).unwrap();
-        // Where the length is right, somebody has to have looked.
         let looked = store.content(&digest, u64::MAX).await;
         assert!(matches!(looked, Err(Error::Corrupt { .. })), "{looked:?}");
         assert!(matches!(store.layer(&name("a"), &digest).await, Err(Error::Corrupt { .. })));
@@ -322,6 +321,13 @@ async fn a_push_mends_what_is_stored_damaged() {
         assert!(store.layer(&name("a"), &digest).await.unwrap().is_some());
         store.writer().unwrap().inner.contents.forget(&digest);
     }
+    // Nobody has looked yet at what is damaged since the server began.
+    std::fs::write(&data, &flipped).unwrap();
+    store.close().await;
+    drop(store);
+    let store = open(root.path());
+    assert_eq!(push(&store, "a", &whole).await.unwrap(), Finish::Stored);
+    assert_eq!(std::fs::read(&data).unwrap(), whole);
 }
 
 #[tokio::test(flavor = "multi_thread")]
