@@ -27,6 +27,9 @@ use crate::report::Sample;
 use crate::scale::Scale;
 use crate::shelf::Shelf;
 
+/// Larder runs connections on as many threads as there are cores, and on no more than these. The others get as many.
+const LARDER_THREADS: usize = 4;
+
 /// A run.
 #[derive(Debug)]
 pub(crate) struct Bench {
@@ -75,7 +78,7 @@ impl Bench {
             question: "",
             shelf: None,
             secrets: Secrets::create(work.path())?,
-            workers: thread::available_parallelism()?.get(),
+            workers: thread::available_parallelism()?.get().min(LARDER_THREADS),
             work,
         })
     }

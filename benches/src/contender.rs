@@ -100,7 +100,7 @@ pub(crate) struct Site<'a> {
     pub(crate) transport: Transport,
     pub(crate) auth: Auth,
     pub(crate) secrets: &'a secrets::Secrets,
-    /// How many threads serve: workers of nginx, `GOMAXPROCS` of the others in Go, tokio's of Larder.
+    /// How many threads serve: workers of nginx, `GOMAXPROCS` of those in Go. Larder decides for itself.
     pub(crate) workers: usize,
 }
 

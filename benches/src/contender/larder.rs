@@ -24,6 +24,5 @@ pub(super) fn command(program: &Path, site: &Site<'_>, endpoint: &Endpoint) -> C
     if site.auth == Auth::Htpasswd {
         command.arg("--htpasswd").arg(&site.secrets.htpasswd);
     }
-    command.env("TOKIO_WORKER_THREADS", site.workers.to_string());
     command
 }
