@@ -15,6 +15,7 @@ pub(super) fn command(program: &Path, site: &Site<'_>, endpoint: &Endpoint) -> C
     for root in &site.roots {
         command.arg("--root").arg(root);
     }
+    command.args(["--access-log", "off", "--log-level", "error"]);
     if site.access == Access::ReadOnly {
         command.arg("--read-only");
     }
