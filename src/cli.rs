@@ -26,6 +26,7 @@ mod man;
 mod mirror_config;
 mod output;
 mod release;
+mod root;
 mod serve;
 mod settings;
 mod status;
@@ -58,6 +59,7 @@ enum Command {
     #[command(visible_alias = "garbage-collect")]
     Gc(gc::Args),
     Release(release::Args),
+    Root(root::Args),
     MirrorConfig(mirror_config::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -112,6 +114,7 @@ impl Cli {
             Command::Verify(args) => verify::run(&args),
             Command::Gc(args) => gc::run(&args),
             Command::Release(args) => release::run(&args),
+            Command::Root(args) => root::run(&args),
             Command::MirrorConfig(args) => mirror_config::run(&args),
             Command::Config(args) => config::run(args, matches),
             Command::Completions(args) => completions::run(&args),

@@ -19,6 +19,7 @@ use http::header::LOCATION;
 use http::request::Parts;
 
 use crate::credentials::Credentials;
+use crate::maintenance::Attachments;
 use crate::peer::Jobs;
 use crate::registry::Registry;
 
@@ -40,6 +41,7 @@ mod peers;
 mod query;
 mod range;
 mod receive;
+mod roots;
 mod route;
 mod sync;
 mod token;
@@ -69,6 +71,7 @@ pub struct Api {
 struct Inner {
     registry: Registry,
     jobs: Option<Jobs>,
+    attachments: Attachments,
     access: Access,
     observed: Observed,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -133,7 +136,10 @@ impl Api {
         let external_url = external_url.map(|it| it.trim_end_matches('/').to_owned());
         let prefix = prefix.trim_end_matches('/').to_owned();
         let access = Access { credentials, external_url, prefix };
-        Self { inner: Arc::new(Inner { registry, jobs, access, observed, headers, catalog_limit }) }
+        let attachments = Attachments::new(registry.store().clone());
+        Self {
+            inner: Arc::new(Inner { registry, jobs, attachments, access, observed, headers, catalog_limit }),
+        }
     }
 
     /// Answers a request. Never fails: what goes wrong is an answer too.
@@ -180,7 +186,7 @@ impl Api {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync,
     {
-        let Inner { registry, jobs, access, observed, catalog_limit, .. } = &*self.inner;
+        let Inner { registry, jobs, attachments, access, observed, catalog_limit, .. } = &*self.inner;
         let query = Query::new(parts.uri.query());
         if let Some(response) = endpoints::answer_anybody(verb, route, registry, query).await {
             return Ok(response);
@@ -191,6 +197,7 @@ impl Api {
         let call = Call {
             registry,
             jobs: jobs.as_ref(),
+            attachments,
             observed,
             catalog_limit: *catalog_limit,
             headers: &parts.headers,

@@ -4,6 +4,7 @@
 //! lowest priority, at a bounded rate, and without a lock that a request could wait for. Does not know HTTP, who asked,
 //! or how a report is printed: each of them yields a value.
 
+mod attachments;
 mod background;
 pub mod copy;
 pub mod documents;
@@ -16,4 +17,7 @@ pub mod repair;
 mod tree;
 pub mod verify;
 
+pub use attachments::ATTACHED_LIMIT;
+pub use attachments::AttachError;
+pub use attachments::Attachments;
 pub use pace::Pace;

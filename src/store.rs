@@ -285,7 +285,7 @@ impl Store {
         Ok(Stamp::of(&versions, SystemTime::now()))
     }
 
-    /// Can it serve: every root answers in time. Asked by `/readyz`.
+    /// Can it serve: every root that it was opened with answers in time. Asked by `/readyz`.
     ///
     /// # Errors
     /// A root cannot be read.

@@ -594,3 +594,39 @@ fn metrics_and_health_on_a_port_of_their_own() {
     assert!(ask(free, "GET", "/healthz", "").starts_with("HTTP/1.1 200"));
     assert!(running.ask("GET", "/metrics", "").starts_with("HTTP/1.1 404"));
 }
+
+#[test]
+fn a_root_comes_and_goes() {
+    let place = Place::new();
+    let file = place.write("htpasswd", &htpasswd("u", "p"));
+    let running = Running::start(&mut place.serve(&["--htpasswd", &file, "--allow-anonymous", "pull"]));
+    let socket = place.text("admin.sock");
+    let image = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/fixtures/payload.iso");
+    let root =
+        |verb: &str, rest: &[&str]| larder(&[&["root", verb, "--admin-socket", &socket], rest].concat());
+    assert_eq!(root("list", &[]).stdout, "ROOT  HOLDS\n");
+
+    let ended = root("attach", &[image]);
+    let release = "ocp-release-bundle-";
+    assert!(ended.code == Some(0) && ended.stdout.contains(&format!("{image}  {release}")), "{ended:?}");
+    assert!(running.ask("GET", "/v2/_catalog", "").contains("openshift/release-images"));
+    let status = larder(&["status", "--admin-socket", &socket]);
+    assert!(status.stdout.contains(&format!("attached     {image}: {release}")), "{status:?}");
+    // Nobody else may.
+    assert!(
+        running.ask("DELETE", &format!("/v2/_larder/roots?path={image}"), "").starts_with("HTTP/1.1 401")
+    );
+
+    assert_eq!(root("detach", &[image]).code, Some(0));
+    assert!(!running.ask("GET", "/v2/_catalog", "").contains("openshift/release-images"));
+    for (verb, path, message) in [
+        ("detach", image, "is not attached"),
+        ("detach", &*place.text("root"), "is not attached"),
+        ("attach", "/nowhere", "cannot attach it: cannot open /nowhere"),
+        ("attach", "/dev/null", "cannot attach it: "),
+    ] {
+        let ended = root(verb, &[path]);
+        assert!(ended.code == Some(3) && ended.stderr.contains(message), "{verb} {path}: {ended:?}");
+    }
+    running.ask_until("/readyz?write", "", "HTTP/1.1 200");
+}

@@ -13,9 +13,11 @@ use crate::cli::Exit;
 use crate::cli::Failure;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::root;
 use crate::cli::surroundings;
 use crate::cli::table;
 use crate::config::duration;
+use crate::maintenance::documents::AttachedRoot;
 use crate::peer::Local;
 
 /// Show what the server on this host holds and does
@@ -87,6 +89,8 @@ struct Status {
     version: String,
     uptime_seconds: u64,
     roots: Vec<PathBuf>,
+    #[serde(default)]
+    attached: Vec<AttachedRoot>,
     readable: Health,
     writable: Health,
     free_bytes: Option<u64>,
@@ -114,7 +118,13 @@ impl Status {
             ["version".to_owned(), self.version.clone()],
             ["up".to_owned(), duration::show(Duration::from_secs(self.uptime_seconds))],
         ];
-        rows.extend(self.roots.iter().map(|root| ["root".to_owned(), root.display().to_string()]));
+        let is_attached = |root: &&PathBuf| self.attached.iter().any(|it| it.path == **root);
+        let lasting = self.roots.iter().filter(|root| !is_attached(root));
+        rows.extend(lasting.map(|root| ["root".to_owned(), root.display().to_string()]));
+        let attached = self.attached.iter();
+        rows.extend(
+            attached.map(|it| ["attached".to_owned(), format!("{}: {}", it.path.display(), root::word(it))]),
+        );
         rows.extend([
             ["readable".to_owned(), self.readable.word()],
             ["writable".to_owned(), self.writable.word()],
@@ -157,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_table_of_an_answer() {
-        let answer = r#"{"version":"1.2.3","uptime_seconds":3720,"roots":["/a","/b.iso"],"readable":{"ok":true},
+        let answer = r#"{"version":"1.2.3","uptime_seconds":3720,"roots":["/a","/b.iso","/dev/sr0"],"attached":[{"path":"/dev/sr0","releases":[{"digest":"sha256:ab",
+            "version":"4.19.1","complete":true}]}],"readable":{"ok":true},
             "writable":{"ok":false,"problem":"the registry is read-only"},"free_bytes":1610612736,"connections":3,
             "requests":1,"files":[{"what":"htpasswd","paths":["/h"]},
             {"what":"certificate","paths":["/c","/k"],"problem":"cannot read certificate `/c`"}],"newer":1}"#;
@@ -170,6 +181,7 @@ version      1.2.3
 up           1h2m
 root         /a
 root         /b.iso
+attached     /dev/sr0: 4.19.1
 readable     yes
 writable     no: the registry is read-only
 free         1.5 GiB

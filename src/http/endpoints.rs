@@ -19,10 +19,12 @@ use crate::http::maintenance;
 use crate::http::manifests;
 use crate::http::query::Query;
 use crate::http::receive::Incoming;
+use crate::http::roots;
 use crate::http::route::Route;
 use crate::http::sync;
 use crate::http::token;
 use crate::http::uploads;
+use crate::maintenance::Attachments;
 use crate::peer::Jobs;
 use crate::registry::Registry;
 
@@ -60,6 +62,7 @@ impl Verb {
 pub(super) struct Call<'a, B> {
     pub(super) registry: &'a Registry,
     pub(super) jobs: Option<&'a Jobs>,
+    pub(super) attachments: &'a Attachments,
     pub(super) observed: &'a Observed,
     pub(super) catalog_limit: usize,
     pub(super) headers: &'a HeaderMap,
@@ -97,7 +100,7 @@ where
 {
     use Route as R;
     use Verb as V;
-    let Call { registry, jobs, observed, catalog_limit, headers, query, caller, body } = call;
+    let Call { registry, jobs, attachments, observed, catalog_limit, headers, query, caller, body } = call;
     match (verb, route) {
         (V::Get | V::Head, R::Base) => caller.may(&Action::Probe).map(|()| base::version()),
         (V::Get | V::Head, R::Discover(_)) => caller.may(&Action::Probe).map(|()| base::discover()),
@@ -109,7 +112,18 @@ where
         (V::Post, R::Token) => token::post(caller, body).await,
         (V::Get | V::Head, R::Status) => {
             caller.may(&Action::Administer)?;
-            Ok(health::status(registry, observed).await)
+            Ok(health::status(registry, attachments, observed).await)
+        }
+        (V::Get | V::Head, R::Roots) => {
+            caller.may(&Action::Administer)?;
+            Ok(roots::list(attachments).await)
+        }
+        (V::Post, R::Roots) => {
+            caller.may(&Action::Administer)?;
+            roots::attach(attachments, body).await
+        }
+        (V::Delete, R::Roots) => {
+            caller.may(&Action::Administer).and_then(|()| roots::detach(attachments, query))
         }
         (V::Post, R::Gc) => {
             caller.may(&Action::Administer)?;
@@ -188,6 +202,7 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Token | Route::Jobs => "GET, HEAD, POST",
         Route::Have | Route::Gc | Route::Verify => "POST",
         Route::Job(_) => "GET, HEAD, DELETE",
+        Route::Roots => "GET, HEAD, POST, DELETE",
         Route::Blob(..) => "GET, HEAD, DELETE",
         Route::Manifest(..) => "GET, HEAD, PUT, DELETE",
         Route::Uploads(_) => "POST",
@@ -210,6 +225,9 @@ pub(super) fn operation(verb: Verb, route: Option<&Route<'_>>) -> &'static str {
         (_, Route::Token) => "IssueToken",
         (_, Route::Gc) => "CollectGarbage",
         (_, Route::Verify) => "Verify",
+        (V::Post, Route::Roots) => "AttachRoot",
+        (V::Delete, Route::Roots) => "DetachRoot",
+        (_, Route::Roots) => "ListRoots",
         (_, Route::Inventory) => "GetInventory",
         (_, Route::Have) => "AskForBlobs",
         (V::Post, Route::Jobs) => "StartJob",

@@ -20,6 +20,7 @@ use crate::auth::Refusal;
 use crate::http::Body;
 use crate::http::answer;
 use crate::http::range::MAX_RANGES;
+use crate::maintenance::AttachError;
 use crate::oci::ErrorCode;
 use crate::oci::Manifest;
 use crate::peer;
@@ -114,6 +115,9 @@ pub(super) enum Error {
     /// A document of ours that cannot be read.
     #[error("the request cannot be read: {0}")]
     Json(String),
+    /// A root cannot be attached or detached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     /// A job that cannot be one.
     #[error(transparent)]
     Job(#[from] peer::JobError),
@@ -176,6 +180,7 @@ impl Error {
             | Self::BodyBroken(_)
             | Self::Form
             | Self::Json(_)
+            | Self::Attach(_)
             | Self::Job(_)
             | Self::Peer(peer::Error::Missing { .. }) => StatusCode::BAD_REQUEST,
             Self::Peer(_) => StatusCode::BAD_GATEWAY,
@@ -208,7 +213,9 @@ impl Error {
             | Self::TooLarge(_)
             | Self::RangeUnsatisfiable { .. }
             | Self::TooManyRanges => ErrorCode::SizeInvalid,
-            Self::PreconditionFailed | Self::Form | Self::Json(_) | Self::Job(_) => ErrorCode::Unsupported,
+            Self::PreconditionFailed | Self::Form | Self::Json(_) | Self::Job(_) | Self::Attach(_) => {
+                ErrorCode::Unsupported
+            }
             Self::Peer(_) => ErrorCode::Unavailable,
             Self::Registry(error) => registry_code(error),
         })

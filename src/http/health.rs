@@ -18,6 +18,8 @@ use crate::http::answer;
 use crate::http::error::Error;
 use crate::http::error::chain;
 use crate::http::query::Query;
+use crate::maintenance::Attachments;
+use crate::maintenance::documents::AttachedRoot;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::reload::Reports;
@@ -84,13 +86,18 @@ pub(super) async fn ready(registry: &Registry, query: Query<'_>) -> Response<Bod
 }
 
 /// `GET /v2/_larder/status`: what `larder status` shows.
-pub(super) async fn status(registry: &Registry, observed: &Observed) -> Response<Body> {
+pub(super) async fn status(
+    registry: &Registry,
+    attachments: &Attachments,
+    observed: &Observed,
+) -> Response<Body> {
     let Observed { metrics, files, started } = observed;
     let files = files.all().into_iter();
     answer::json(&Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: started.elapsed().as_secs(),
         roots: registry.store().roots(),
+        attached: attachments.list().await,
         readable: Health::of(readable(registry).await),
         writable: Health::of(writable(registry).await),
         free_bytes: registry.store().writer().map(|_| metrics.store.free_bytes.get()),
@@ -116,6 +123,8 @@ struct Status {
     version: &'static str,
     uptime_seconds: u64,
     roots: Vec<PathBuf>,
+    /// Those of the roots that came after the start, and the releases that they hold.
+    attached: Vec<AttachedRoot>,
     readable: Health,
     writable: Health,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -33,6 +33,8 @@ pub(super) enum Route<'a> {
     Gc,
     /// `/v2/_larder/verify`: verifying and mending.
     Verify,
+    /// `/v2/_larder/roots`: what is attached beside what the server was started with.
+    Roots,
     /// `/v2/_larder/sync/inventory`: what this node has.
     Inventory,
     /// `/v2/_larder/sync/have`: which of these blobs it has.
@@ -74,6 +76,7 @@ impl<'a> Route<'a> {
             "/_larder/status" => Some(Self::Status),
             "/_larder/gc" => Some(Self::Gc),
             "/_larder/verify" => Some(Self::Verify),
+            "/_larder/roots" => Some(Self::Roots),
             _ => match rest.strip_prefix("/_larder/sync/") {
                 Some(rest) => Self::of_sync(rest),
                 None => Self::of_repository(rest.strip_prefix('/')?),
@@ -153,6 +156,7 @@ mod tests {
             ("/v2/_larder/status", Some(Route::Status)),
             ("/v2/_larder/gc", Some(Route::Gc)),
             ("/v2/_larder/verify", Some(Route::Verify)),
+            ("/v2/_larder/roots", Some(Route::Roots)),
             ("/healthz", Some(Route::Alive)),
             ("/readyz", Some(Route::Ready)),
             ("/v2/_larder/sync/inventory", Some(Route::Inventory)),

@@ -3,9 +3,14 @@
 //! Knows their members, which programs rely on: new ones may come, none goes or changes. The server answers with them
 //! and the command line prints them, so that both say the same. Does not know how upkeep is done.
 
+mod attach;
 mod gc;
 mod verify;
 
+pub use attach::AttachRequest;
+pub use attach::AttachedRelease;
+pub use attach::AttachedRoot;
+pub use attach::AttachedRoots;
 pub use gc::GcEntry;
 pub use gc::GcReport;
 pub use gc::GcRequest;

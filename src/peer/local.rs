@@ -94,6 +94,14 @@ impl Local {
         self.send(request.body(Full::from(json))).await
     }
 
+    /// What it answers to a DELETE.
+    ///
+    /// # Errors
+    /// No server is there, or it does not answer with success.
+    pub async fn delete(&self, path: &str) -> Result<Bytes, LocalError> {
+        self.send(Request::delete(path).header(HOST, "localhost").body(Full::default())).await
+    }
+
     async fn send(&self, request: Result<Request<Full<Bytes>>, http::Error>) -> Result<Bytes, LocalError> {
         let request = request.map_err(|error| LocalError::Protocol(error.into()))?;
         let timed_out = LocalError::TimedOut { limit: self.limit };

@@ -24,6 +24,8 @@ use crate::store::Wait;
 #[derive(Debug)]
 pub(super) struct Roots {
     sources: ArcSwap<Vec<Arc<dyn Source>>>,
+    /// Those that were there from the beginning, by their paths.
+    lasting: Vec<PathBuf>,
     media: Media,
 }
 
@@ -38,7 +40,7 @@ impl<T, Q> Question<T> for Q where Q: Fn(&dyn Source, Wait) -> Poll<Result<T, Er
 impl Roots {
     pub(super) fn open(roots: &[PathBuf], media: Media) -> Result<Self, Error> {
         let sources = roots.iter().map(|root| open(root, &media)).collect::<Result<_, _>>()?;
-        Ok(Self { sources: ArcSwap::from_pointee(sources), media })
+        Ok(Self { sources: ArcSwap::from_pointee(sources), lasting: roots.to_vec(), media })
     }
 
     /// Adds a source that is asked last. May wait.
@@ -134,9 +136,11 @@ impl Roots {
         Ok(None)
     }
 
-    /// Whether every source can be read, within a time that a probe waits.
+    /// Whether every source of the beginning can be read, within a time that a probe waits. One that was attached
+    /// later may be taken away at any time, and makes nobody unfit to serve.
     pub(super) async fn check(&self) -> Result<(), Error> {
-        for source in &*self.all() {
+        let sources = self.all();
+        for source in sources.iter().filter(|it| self.lasting.iter().any(|root| it.origin() == root)) {
             let asked = ask_waiting(source, |source, _| Poll::Ready(source.check()));
             let answer = tokio::time::timeout(ANSWERS_WITHIN, asked).await;
             answer.unwrap_or_else(|_| {
