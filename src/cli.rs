@@ -19,6 +19,7 @@ use clap::Subcommand;
 mod completions;
 mod config;
 mod content;
+mod copy;
 mod failure;
 mod gc;
 mod log;
@@ -53,6 +54,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Copy(copy::Args),
     Sync(sync::Args),
     Status(status::Args),
     Verify(verify::Args),
@@ -109,6 +111,7 @@ impl Cli {
         let matches = matches.subcommand().map_or(matches, |(_, matches)| matches);
         match self.command {
             Command::Serve(args) => serve::run(*args, persona, matches),
+            Command::Copy(args) => copy::run(&args),
             Command::Sync(args) => sync::run(args),
             Command::Status(args) => status::run(args),
             Command::Verify(args) => verify::run(&args),

@@ -122,9 +122,7 @@ impl Import {
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, Error> {
         let staged = self.throwaway()?;
         self.allocate(&staged, bytes)?;
-        let reservation = Reservation { staged, left: Mutex::new(bytes) };
-        reservation.give_back(0);
-        Ok(reservation)
+        Ok(Reservation::new(staged, bytes))
     }
 
     /// Copies a blob of another store, computing its digest on the way. `each` is told of every piece before it is
@@ -263,16 +261,43 @@ impl Import {
 #[derive(Debug)]
 pub struct Reservation {
     staged: Throwaway,
-    left: Mutex<u64>,
+    left: Mutex<Left>,
+}
+
+/// What is left of a reservation.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    /// How many bytes are set aside.
+    reserved: u64,
+    /// How many were given back and are not used yet.
+    free: u64,
 }
 
 impl Reservation {
-    /// Gives back what is used by something else from now on.
+    /// How much is given back at once: each time costs the file system a transaction.
+    const STEP: u64 = 256 * 1024 * 1024;
+
+    fn new(staged: Throwaway, bytes: u64) -> Self {
+        let reservation = Self { staged, left: Mutex::new(Left { reserved: bytes, free: 0 }) };
+        reservation.cut(bytes);
+        reservation
+    }
+
+    /// Gives back as many bytes as something else uses from now on.
     fn give_back(&self, bytes: u64) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        *left = left.saturating_sub(bytes);
+        if left.free < bytes {
+            let given = bytes.max(Self::STEP).min(left.reserved);
+            left.reserved -= given;
+            left.free += given;
+            self.cut(left.reserved);
+        }
+        left.free = left.free.saturating_sub(bytes);
+    }
+
+    fn cut(&self, bytes: u64) {
         // What is not given back now is when all of it is.
-        let _: io::Result<()> = self.staged.inner.pipeline.disk.truncate(&self.staged.file, *left);
+        let _: io::Result<()> = self.staged.inner.pipeline.disk.truncate(&self.staged.file, bytes);
     }
 }
 

@@ -1,0 +1,182 @@
+//! `larder copy`: content from one store into another.
+
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use storage_layout::RepositoryName;
+use tokio::runtime;
+use tokio::task::spawn_blocking;
+use tokio::time::MissedTickBehavior;
+
+use crate::cli::Exit;
+use crate::cli::Failure;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::maintenance::Pace;
+use crate::maintenance::copy;
+use crate::maintenance::copy::Held;
+use crate::maintenance::copy::Plan;
+use crate::maintenance::copy::Progress;
+use crate::maintenance::copy::Report;
+use crate::maintenance::copy::Selection;
+use crate::store;
+use crate::store::Access;
+use crate::store::Options;
+use crate::store::Store;
+
+mod watch;
+
+use watch::Watch;
+
+/// Copy content from an image or a directory into a directory
+///
+/// Every byte is verified while it is read. What DESTINATION holds already is left as it is, so that a copy which was
+/// cut off goes on where it was when it is started again. Tags appear last, and only when all that they need is there.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where to read: a directory, an ISO image, a block device, or the first part of a split image (`data.isoaa`)
+    source: PathBuf,
+    /// Where to write: a directory, which is made if it is missing
+    destination: PathBuf,
+    /// Copy only this repository, with all that it holds; repeatable
+    #[arg(long, value_name = "NAME", conflicts_with = "release", value_parser = RepositoryName::parse)]
+    repository: Vec<RepositoryName>,
+    /// Copy only this release (its version, bundle, tag or digest), with all that it reaches; repeatable
+    #[arg(long, value_name = "RELEASE")]
+    release: Vec<String>,
+    /// Hash what DESTINATION holds already, and copy again what is damaged
+    #[arg(long)]
+    verify: bool,
+    /// Read at most so many MiB in a second
+    #[arg(long, value_name = "MIB")]
+    limit_rate: Option<NonZero<u32>>,
+    /// How to write the report; with `json`, progress is written to standard error as a JSON object a line
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    let runtime =
+        runtime::Builder::new_current_thread().enable_all().build().context("cannot start threads")?;
+    let copied = runtime.block_on(copy(args));
+    // What still reads from a medium that does not answer must not hold up the end.
+    runtime.shutdown_background();
+    let report = copied?;
+    let ended = match args.output {
+        Format::Table => output::print(&sentence(&report, began.elapsed())),
+        Format::Json => output::print_json(&Written::new(&report, began.elapsed())),
+    };
+    ended?;
+    if report.is_complete() {
+        return Ok(Exit::Fine);
+    }
+    if args.output == Format::Table {
+        watch::tell(report.problems.iter().map(|it| format!("problem: {it}")));
+    }
+    Ok(Exit::ProblemFound)
+}
+
+async fn copy(args: &Args) -> Result<Report, Failure> {
+    let source = open(&args.source, Access::ReadOnly)?;
+    let destination = open(&args.destination, Access::ReadWrite)?;
+    let Some(writer) = destination.writer() else {
+        let failure = anyhow::anyhow!("`{}` cannot be written", args.destination.display());
+        return Err(Failure::new(failure).with_hint("check that it is a directory, and who may write there"));
+    };
+    let import = writer.import();
+    let (sources, selection) = (source.sources(), selection(args));
+    let held = if args.verify { Held::Hashed } else { Held::Trusted };
+    let pace = Arc::new(Pace::new(args.limit_rate.and_then(|mib| NonZero::new(u64::from(mib.get()) << 20))));
+    let progress = Arc::<Progress>::default();
+    let mut watch = Watch::new(args.output, Arc::clone(&progress));
+    let mut ticks = tokio::time::interval(Watch::EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let copying = async {
+        let plan = spawn_blocking(move || Plan::new(sources, &selection)).await??;
+        Ok::<_, Failure>(copy::copy(plan, import, held, pace, progress).await?)
+    };
+    let mut copying = std::pin::pin!(copying);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut copying => break ended,
+            _ = ticks.tick() => watch.look(),
+        }
+    };
+    watch.end();
+    destination.close().await;
+    let report = ended?;
+    // Nothing here stops the pace.
+    report.ok_or_else(|| anyhow::anyhow!("the copy was stopped").into())
+}
+
+fn selection(args: &Args) -> Selection {
+    if !args.release.is_empty() {
+        return Selection::Releases(args.release.clone());
+    }
+    match args.repository.as_slice() {
+        [] => Selection::Everything,
+        names => Selection::Repositories(names.to_vec()),
+    }
+}
+
+fn open(root: &Path, access: Access) -> Result<Store, Failure> {
+    let opened = Store::open(&Options { roots: vec![root.to_owned()], access, ..Options::default() });
+    opened.map_err(|error| match error {
+        error @ store::Error::Locked { .. } => Failure::new(error).with_hint(
+            "stop the server there for the time of the copy, or have it serve SOURCE as another `--root`",
+        ),
+        error => Failure::new(error),
+    })
+}
+
+/// The report for a person.
+fn sentence(report: &Report, elapsed: Duration) -> String {
+    let Report { copied_blobs, copied_bytes, skipped_blobs, skipped_bytes, links, tags, problems } = report;
+    let left_out = match problems.len() {
+        0 => String::new(),
+        1 => "; 1 problem".to_owned(),
+        many => format!("; {many} problems"),
+    };
+    format!(
+        "copied {copied_blobs} blobs ({}) in {:.1} s, {skipped_blobs} ({}) were there already; wrote {links} links and \
+         {tags} tags{left_out}\n",
+        indicatif::BinaryBytes(*copied_bytes),
+        elapsed.as_secs_f64(),
+        indicatif::BinaryBytes(*skipped_bytes),
+    )
+}
+
+/// The report for a program.
+#[derive(Serialize)]
+struct Written {
+    copied_blobs: u64,
+    copied_bytes: u64,
+    skipped_blobs: u64,
+    skipped_bytes: u64,
+    links: u64,
+    tags: u64,
+    seconds: f64,
+    problems: Vec<String>,
+}
+
+impl Written {
+    fn new(report: &Report, elapsed: Duration) -> Self {
+        Self {
+            copied_blobs: report.copied_blobs,
+            copied_bytes: report.copied_bytes,
+            skipped_blobs: report.skipped_blobs,
+            skipped_bytes: report.skipped_bytes,
+            links: report.links,
+            tags: report.tags,
+            seconds: elapsed.as_secs_f64(),
+            problems: report.problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
