@@ -13,11 +13,8 @@ const PAYLOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/fixtures
 #[test]
 fn a_destination_that_is_served_is_left_alone() {
     let place = tempfile::tempdir().unwrap();
-    let options = Options {
-        roots: vec![place.path().to_owned()],
-        access: Access::ReadWrite,
-        ..Options::default()
-    };
+    let options =
+        Options { roots: vec![place.path().to_owned()], access: Access::ReadWrite, ..Options::default() };
     let served = Store::open(&options).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_larder"))
         .args(["copy", PAYLOAD])

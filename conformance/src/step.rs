@@ -10,6 +10,7 @@ use crate::access;
 use crate::bench::Bench;
 use crate::clients;
 use crate::cluster;
+use crate::copy;
 use crate::crash;
 use crate::damage;
 use crate::differential;
@@ -17,6 +18,7 @@ use crate::dropin;
 use crate::handshake;
 use crate::hostile;
 use crate::interop;
+use crate::iso;
 use crate::load;
 use crate::payload;
 use crate::suite;
@@ -71,6 +73,10 @@ pub(crate) const STEPS: &[Step] = &[
     step("interop-2.8", "one tree with distribution 2.8.2", &[Tool::Distribution2], interop::with_distribution2),
     step("interop-3.1", "one tree with distribution 3.1", &[Tool::Distribution3], interop::with_distribution3),
     step("damaged-store", "what is whole is served, what is damaged refused", &[], damage::served),
+    step("iso", "the payload's image, its parts and a mount of it, with the suites", &[Tool::Fuseiso, Tool::SuiteMain, Tool::Suite111], iso::served),
+    step("iso-giant", "an image with a blob of 5 GiB, 20,000 files and long names", &[Tool::Xorriso], iso::giant_served),
+    step("copy", "larder copy: verified, complete, and nothing twice", &[], copy::copied),
+    step("copy-kill", "SIGKILL at a hundred moments of a copy", &[], copy::killed),
     step("requests", "requests that mean no good", &[], hostile::requests),
     step("links", "links in the tree that lead out of it", &[], hostile::planted_links),
     step("crowd", "ten thousand connections, and headers without end", &[], hostile::crowd),

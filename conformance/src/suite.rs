@@ -63,10 +63,15 @@ pub(crate) fn main_secured(bench: &Bench) -> Result<String> {
 
 /// main's read-only profile, over every repository of the payload.
 pub(crate) fn main_read_only(bench: &Bench) -> Result<String> {
-    let registry = payload(bench)?;
+    let repositories = main_read_only_of(bench, &payload(bench)?)?;
+    Ok(format!("Pass for all {repositories} repositories of the payload"))
+}
+
+/// main's read-only profile of a registry that serves the payload; gives how many repositories passed.
+pub(crate) fn main_read_only_of(bench: &Bench, registry: &Registry) -> Result<usize> {
     let payload = Payload::read()?;
     for (name, repository) in &payload.repositories {
-        let mut suite = main_suite(bench, &registry)?;
+        let mut suite = main_suite(bench, registry)?;
         suite.env("OCI_TLS", "disabled").env("OCI_REPO1", name);
         for api in ["PUSH", "TAGS_DELETE", "MANIFESTS_DELETE", "BLOBS_DELETE"] {
             suite.env(format!("OCI_API_{api}"), "false");
@@ -87,7 +92,7 @@ pub(crate) fn main_read_only(bench: &Bench) -> Result<String> {
             "{name}: too little was tested\n{said}"
         );
     }
-    Ok(format!("Pass for all {} repositories of the payload", payload.repositories.len()))
+    Ok(payload.repositories.len())
 }
 
 /// 1.1.1, open to all, over plain HTTP.
@@ -107,15 +112,20 @@ pub(crate) fn v111_secured(bench: &Bench) -> Result<String> {
 
 /// 1.1.1's pull category, over every image of the payload.
 pub(crate) fn v111_read_only(bench: &Bench) -> Result<String> {
-    let registry = payload(bench)?;
+    let images = v111_read_only_of(bench, &payload(bench)?)?;
+    Ok(format!("the pull category for all {images} tags of the payload"))
+}
+
+/// 1.1.1's pull category of a registry that serves the payload; gives how many images passed.
+pub(crate) fn v111_read_only_of(bench: &Bench, registry: &Registry) -> Result<usize> {
     let mut images = 0;
     for (name, repository) in &Payload::read()?.repositories {
         for (tag, digest) in &repository.tags {
-            pull_111(bench, &registry, name, repository, (tag, digest))?;
+            pull_111(bench, registry, name, repository, (tag, digest))?;
             images += 1;
         }
     }
-    Ok(format!("the pull category for all {images} tags of the payload"))
+    Ok(images)
 }
 
 fn pull_111(

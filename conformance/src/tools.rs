@@ -44,6 +44,12 @@ pub(crate) enum Tool {
     Regctl,
     /// OpenSSL's command, which writes the key formats that rcgen does not.
     Openssl,
+    /// xorriso, which makes images as the appliance builder does.
+    Xorriso,
+    /// fuseiso, which mounts an image where the kernel cannot.
+    Fuseiso,
+    /// rsync, which copies what Larder copies and verifies nothing.
+    Rsync,
 }
 
 enum Source {
@@ -80,6 +86,9 @@ impl Tool {
         Self::Oras,
         Self::Regctl,
         Self::Openssl,
+        Self::Xorriso,
+        Self::Fuseiso,
+        Self::Rsync,
     ];
 
     fn source(self) -> Source {
@@ -102,6 +111,9 @@ impl Tool {
                 Source::Go { package: "github.com/regclient/regclient/cmd/regctl", version: "v0.11.7" }
             }
             Self::Openssl => Source::Debian { package: "openssl", program: "openssl" },
+            Self::Xorriso => Source::Debian { package: "xorriso", program: "xorriso" },
+            Self::Fuseiso => Source::Debian { package: "fuseiso", program: "fuseiso" },
+            Self::Rsync => Source::Debian { package: "rsync", program: "rsync" },
         }
     }
 }
