@@ -21,6 +21,7 @@ use http::request::Parts;
 use crate::credentials::Credentials;
 use crate::maintenance::Attachments;
 use crate::peer::Jobs;
+use crate::peer::Releases;
 use crate::registry::Registry;
 
 mod access;
@@ -41,6 +42,7 @@ mod peers;
 mod query;
 mod range;
 mod receive;
+mod releases;
 mod roots;
 mod route;
 mod sync;
@@ -72,6 +74,7 @@ struct Inner {
     registry: Registry,
     jobs: Option<Jobs>,
     attachments: Attachments,
+    releases: Releases,
     access: Access,
     observed: Observed,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -137,9 +140,9 @@ impl Api {
         let prefix = prefix.trim_end_matches('/').to_owned();
         let access = Access { credentials, external_url, prefix };
         let attachments = Attachments::new(registry.store().clone());
-        Self {
-            inner: Arc::new(Inner { registry, jobs, attachments, access, observed, headers, catalog_limit }),
-        }
+        let releases = Releases::new(registry.store().clone(), jobs.clone());
+        let inner = Inner { registry, jobs, attachments, releases, access, observed, headers, catalog_limit };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Answers a request. Never fails: what goes wrong is an answer too.
@@ -186,7 +189,8 @@ impl Api {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync,
     {
-        let Inner { registry, jobs, attachments, access, observed, catalog_limit, .. } = &*self.inner;
+        let Inner { registry, jobs, attachments, releases, access, observed, catalog_limit, .. } =
+            &*self.inner;
         let query = Query::new(parts.uri.query());
         if let Some(response) = endpoints::answer_anybody(verb, route, registry, query).await {
             return Ok(response);
@@ -198,6 +202,7 @@ impl Api {
             registry,
             jobs: jobs.as_ref(),
             attachments,
+            releases,
             observed,
             catalog_limit: *catalog_limit,
             headers: &parts.headers,

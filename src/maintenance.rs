@@ -13,6 +13,7 @@ mod fixture;
 pub mod gc;
 mod pace;
 pub mod releases;
+pub mod removal;
 pub mod repair;
 mod tree;
 pub mod verify;

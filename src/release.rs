@@ -22,6 +22,7 @@ use storage_layout::Tag;
 
 mod bundle;
 mod closure;
+mod condition;
 mod layer;
 mod mirror;
 mod payload;
@@ -31,6 +32,9 @@ pub use closure::Member;
 pub use closure::Part;
 pub use closure::closure;
 pub use closure::members;
+pub use condition::Condition;
+pub use condition::ConditionType;
+pub use condition::Facts;
 pub use layer::LayerError;
 pub use layer::find_payload;
 pub use mirror::Host;

@@ -200,7 +200,6 @@ impl Store {
 
     /// Whether a repository holds a manifest.
     pub async fn has_revision(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
-        self.tell(digest);
         let entry = Entry::RevisionLink(name.clone(), *digest);
         self.target(&entry, digest).await.map(|target| target.is_some())
     }
@@ -362,8 +361,9 @@ impl Store {
         }
     }
 
-    /// Somebody is about to be told whether a blob is there, and counts on the answer: for a while it is no garbage.
-    fn tell(&self, digest: &Digest) {
+    /// Somebody is about to be told whether a blob or a manifest is there, and will not send it if it is: for a while it
+    /// is no garbage. To be called before looking. Whoever only reads does not count on what comes after.
+    pub fn tell(&self, digest: &Digest) {
         if let Some(writer) = &self.inner.writer {
             writer.tell(digest);
         }
@@ -371,12 +371,12 @@ impl Store {
 
     /// The blob that a repository means by a digest.
     async fn linked(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, Error> {
-        self.tell(digest);
         let layer = self.target(&Entry::LayerLink(name.clone(), *digest), digest).await?;
         let target = match layer {
             Some(target) => Some(target),
             None => self.target(&Entry::RevisionLink(name.clone(), *digest), digest).await?,
         };
+        // The same bytes by another algorithm: whoever was told of one counts on the other.
         target.iter().filter(|target| *target != digest).for_each(|target| self.tell(target));
         Ok(target)
     }

@@ -60,13 +60,27 @@ impl Content {
         path: &str,
         request: &impl Serialize,
     ) -> Result<T, Failure> {
+        let server = self.server()?;
+        let answer = runtime.block_on(server.post(path, serde_json::to_vec(request)?))?;
+        Ok(serde_json::from_slice(&answer).context("cannot read the server's answer")?)
+    }
+
+    /// Has the server that writes there remove something.
+    pub(super) fn ask_to_delete<T: DeserializeOwned>(
+        &self,
+        runtime: &Runtime,
+        path: &str,
+    ) -> Result<T, Failure> {
+        let answer = runtime.block_on(self.server()?.delete(path))?;
+        Ok(serde_json::from_slice(&answer).context("cannot read the server's answer")?)
+    }
+
+    fn server(&self) -> Result<Local, Failure> {
         let socket = self.admin_socket.clone().or_else(|| surroundings::find().admin_socket);
         let socket = socket.ok_or_else(|| {
             Failure::usage("a server writes there, and there is no place for its administration socket")
                 .with_hint("name it with `--admin-socket`")
         })?;
-        let server = Local::new(socket).with_limit(LIMIT);
-        let answer = runtime.block_on(server.post(path, serde_json::to_vec(request)?))?;
-        Ok(serde_json::from_slice(&answer).context("cannot read the server's answer")?)
+        Ok(Local::new(socket).with_limit(LIMIT))
     }
 }

@@ -1,4 +1,4 @@
-//! `larder release`: the releases that a store holds.
+//! `larder release`: the releases that a store holds, their coming and their going.
 
 use clap::Subcommand;
 use indicatif::BinaryBytes;
@@ -14,7 +14,9 @@ use crate::maintenance::releases::ReleaseStatus;
 use crate::maintenance::releases::releases;
 use crate::store::Access;
 
-/// List releases, and tell whether they are complete
+mod change;
+
+/// List releases, tell whether they are complete, add and remove them
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -27,6 +29,13 @@ enum Verb {
     List(List),
     /// Tell what a release lacks; exits with 1 if it is incomplete or not there
     Status(Status),
+    /// Bring a release from an attached medium onto the disk, and have the peers take it
+    ///
+    /// The server on this host does it, from the roots that it only reads. Where none runs: give both by `--root`, the
+    /// disk first.
+    Add(change::Add),
+    /// Remove a release with all that no other release, tag or push under way needs, while clients pull
+    Remove(change::Remove),
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +57,8 @@ struct Status {
 
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.verb {
+        Verb::Add(add) => change::add(add),
+        Verb::Remove(remove) => change::remove(remove),
         Verb::List(list) => {
             print(&find(list)?, list.output)?;
             Ok(Exit::Fine)

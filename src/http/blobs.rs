@@ -49,6 +49,10 @@ pub(super) async fn get(
     part: Part,
 ) -> Result<Response<Body>, Error> {
     let digest = Digest::parse(digest)?;
+    if part == Part::Head {
+        // Whoever is about to push asks that of every layer, and does not send what is here.
+        registry.store().tell(&digest);
+    }
     let blob = match registry.blob(name, &digest, reach(headers, part), wish(headers)).await? {
         Found::Stored(blob) => blob,
         Found::Arriving(blob) => return Ok(arriving(blob, &digest)),

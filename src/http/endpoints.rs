@@ -19,6 +19,7 @@ use crate::http::maintenance;
 use crate::http::manifests;
 use crate::http::query::Query;
 use crate::http::receive::Incoming;
+use crate::http::releases;
 use crate::http::roots;
 use crate::http::route::Route;
 use crate::http::sync;
@@ -26,6 +27,7 @@ use crate::http::token;
 use crate::http::uploads;
 use crate::maintenance::Attachments;
 use crate::peer::Jobs;
+use crate::peer::Releases;
 use crate::registry::Registry;
 
 /// What is asked of a route.
@@ -63,6 +65,7 @@ pub(super) struct Call<'a, B> {
     pub(super) registry: &'a Registry,
     pub(super) jobs: Option<&'a Jobs>,
     pub(super) attachments: &'a Attachments,
+    pub(super) releases: &'a Releases,
     pub(super) observed: &'a Observed,
     pub(super) catalog_limit: usize,
     pub(super) headers: &'a HeaderMap,
@@ -100,7 +103,8 @@ where
 {
     use Route as R;
     use Verb as V;
-    let Call { registry, jobs, attachments, observed, catalog_limit, headers, query, caller, body } = call;
+    let Call { registry, jobs, attachments, releases, observed, catalog_limit, headers, query, caller, body } =
+        call;
     match (verb, route) {
         (V::Get | V::Head, R::Base) => caller.may(&Action::Probe).map(|()| base::version()),
         (V::Get | V::Head, R::Discover(_)) => caller.may(&Action::Probe).map(|()| base::discover()),
@@ -133,6 +137,22 @@ where
             caller.may(&Action::Administer)?;
             maintenance::verify(registry, body).await
         }
+        (V::Get | V::Head, R::Releases) => {
+            caller.may(&Action::Inspect)?;
+            releases::list(releases, query).await
+        }
+        (V::Post, R::Releases) => {
+            caller.may(&Action::Administer)?;
+            releases::add(releases, body).await
+        }
+        (V::Get | V::Head, R::Release(name)) => {
+            caller.may(&Action::Inspect)?;
+            releases::get(releases, name).await
+        }
+        (V::Delete, R::Release(name)) => {
+            caller.may(&Action::Administer)?;
+            releases::remove(releases, query, name).await
+        }
         (V::Get | V::Head, R::Inventory) => {
             caller.may(&Action::Inspect)?;
             sync::inventory(registry, headers, query).await
@@ -161,8 +181,11 @@ where
             blobs::get(registry, headers, &caller.reads(name)?, digest, blobs::Part::Head).await
         }
         (V::Delete, R::Blob(name, digest)) => blobs::delete(registry, &caller.deletes(name)?, digest).await,
-        (V::Get | V::Head, R::Manifest(name, reference)) => {
-            manifests::get(registry, headers, &caller.reads(name)?, reference).await
+        (V::Get, R::Manifest(name, reference)) => {
+            manifests::get(registry, headers, &caller.reads(name)?, reference, blobs::Part::AsAsked).await
+        }
+        (V::Head, R::Manifest(name, reference)) => {
+            manifests::get(registry, headers, &caller.reads(name)?, reference, blobs::Part::Head).await
         }
         (V::Put, R::Manifest(name, reference)) => {
             manifests::put(registry, headers, query, &caller.writes(name)?, reference, body).await
@@ -199,9 +222,9 @@ fn methods(route: &Route<'_>) -> &'static str {
         | Route::Inventory
         | Route::Tags(_)
         | Route::Referrers(..) => "GET, HEAD",
-        Route::Token | Route::Jobs => "GET, HEAD, POST",
+        Route::Token | Route::Jobs | Route::Releases => "GET, HEAD, POST",
         Route::Have | Route::Gc | Route::Verify => "POST",
-        Route::Job(_) => "GET, HEAD, DELETE",
+        Route::Job(_) | Route::Release(_) => "GET, HEAD, DELETE",
         Route::Roots => "GET, HEAD, POST, DELETE",
         Route::Blob(..) => "GET, HEAD, DELETE",
         Route::Manifest(..) => "GET, HEAD, PUT, DELETE",
@@ -228,6 +251,10 @@ pub(super) fn operation(verb: Verb, route: Option<&Route<'_>>) -> &'static str {
         (V::Post, Route::Roots) => "AttachRoot",
         (V::Delete, Route::Roots) => "DetachRoot",
         (_, Route::Roots) => "ListRoots",
+        (V::Post, Route::Releases) => "AddRelease",
+        (_, Route::Releases) => "ListReleases",
+        (V::Delete, Route::Release(_)) => "RemoveRelease",
+        (_, Route::Release(_)) => "GetRelease",
         (_, Route::Inventory) => "GetInventory",
         (_, Route::Have) => "AskForBlobs",
         (V::Post, Route::Jobs) => "StartJob",

@@ -4,6 +4,8 @@
 //! specification together. Messages say what the client can use: Go clients
 //! show the message of a 4xx and nothing else.
 
+mod of_registry;
+
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
@@ -21,6 +23,10 @@ use crate::http::Body;
 use crate::http::answer;
 use crate::http::range::MAX_RANGES;
 use crate::maintenance::AttachError;
+use crate::maintenance::copy;
+use crate::maintenance::copy::PlanError;
+use crate::maintenance::documents::AddError;
+use crate::maintenance::removal::RemovalError;
 use crate::oci::ErrorCode;
 use crate::oci::Manifest;
 use crate::peer;
@@ -121,6 +127,15 @@ pub(super) enum Error {
     /// A job that cannot be one.
     #[error(transparent)]
     Job(#[from] peer::JobError),
+    /// There is no such release.
+    #[error("there is no release {0} here")]
+    NoRelease(String),
+    /// A release was not removed.
+    #[error(transparent)]
+    Removal(RemovalError),
+    /// A release was not added.
+    #[error(transparent)]
+    Add(AddError),
     /// Something about other nodes was not carried out.
     #[error(transparent)]
     Peer(peer::Error),
@@ -132,6 +147,24 @@ pub(super) enum Error {
 impl From<registry::Error> for Error {
     fn from(error: registry::Error) -> Self {
         Self::Registry(error)
+    }
+}
+
+impl From<RemovalError> for Error {
+    fn from(error: RemovalError) -> Self {
+        match error {
+            RemovalError::Store(error) => Self::Registry(registry::Error::Store(error)),
+            error => Self::Removal(error),
+        }
+    }
+}
+
+impl From<AddError> for Error {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Store(error) => Self::Registry(registry::Error::Store(error)),
+            error => Self::Add(error),
+        }
     }
 }
 
@@ -183,12 +216,20 @@ impl Error {
             | Self::Attach(_)
             | Self::Job(_)
             | Self::Peer(peer::Error::Missing { .. }) => StatusCode::BAD_REQUEST,
+            Self::NoRelease(_)
+            | Self::Removal(RemovalError::NoRelease { .. })
+            | Self::Add(AddError::NothingAttached | AddError::Plan(PlanError::NoRelease { .. })) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Removal(_) => StatusCode::CONFLICT,
+            Self::Add(AddError::Copy(copy::Error::Space { .. })) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Add(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Peer(_) => StatusCode::BAD_GATEWAY,
             Self::TooManyTags(_) => StatusCode::URI_TOO_LONG,
             Self::OutOfOrder { .. } | Self::RangeUnsatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::ManifestTooLarge | Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::Registry(error) => registry_status(error),
+            Self::Registry(error) => of_registry::status(error),
         }
     }
 
@@ -216,8 +257,9 @@ impl Error {
             Self::PreconditionFailed | Self::Form | Self::Json(_) | Self::Job(_) | Self::Attach(_) => {
                 ErrorCode::Unsupported
             }
+            Self::NoRelease(_) | Self::Removal(_) | Self::Add(_) => ErrorCode::Unsupported,
             Self::Peer(_) => ErrorCode::Unavailable,
-            Self::Registry(error) => registry_code(error),
+            Self::Registry(error) => of_registry::code(error),
         })
     }
 
@@ -300,70 +342,6 @@ const RETRY: u64 = 5;
 
 /// How many missing digests an error document names.
 const MAX_LISTED: usize = 100;
-
-fn registry_status(error: &registry::Error) -> StatusCode {
-    use registry::Error as E;
-    match error {
-        // Damage is answered as absence, with words of its own: a client that pushes asks first whether a blob is
-        // there, gives up on any other status (containers/image), and would never mend it.
-        E::BlobUnknown(_)
-        | E::BlobDamaged { .. }
-        | E::ManifestUnknown(_)
-        | E::ManifestDamaged { .. }
-        | E::NameUnknown(_)
-        | E::UploadUnknown(_) => StatusCode::NOT_FOUND,
-        E::UploadBusy => StatusCode::CONFLICT,
-        E::OutOfOrder { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
-        E::SizeInvalid { .. }
-        | E::DigestMismatch { .. }
-        | E::ManifestInvalid(_)
-        | E::ManifestBlobUnknown(_) => StatusCode::BAD_REQUEST,
-        E::ReadOnly | E::DeletionDisabled => StatusCode::METHOD_NOT_ALLOWED,
-        E::Store(error) => match error {
-            store::Error::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
-            store::Error::BecameReadOnly { .. } | store::Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
-            store::Error::UploadBusy => StatusCode::CONFLICT,
-            store::Error::ReadOnlyRoot { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            store::Error::Io { .. }
-            | store::Error::Medium { .. }
-            | store::Error::Lookup { .. }
-            | store::Error::Image { .. }
-            | store::Error::Corrupt { .. }
-            | store::Error::TooLarge { .. }
-            | store::Error::Locked { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        },
-    }
-}
-
-fn registry_code(error: &registry::Error) -> ErrorCode {
-    use registry::Error as E;
-    match error {
-        E::BlobUnknown(_) | E::BlobDamaged { .. } => ErrorCode::BlobUnknown,
-        E::ManifestUnknown(_) | E::ManifestDamaged { .. } => ErrorCode::ManifestUnknown,
-        E::NameUnknown(_) => ErrorCode::NameUnknown,
-        E::UploadUnknown(_) => ErrorCode::BlobUploadUnknown,
-        E::UploadBusy | E::OutOfOrder { .. } => ErrorCode::BlobUploadInvalid,
-        E::SizeInvalid { .. } => ErrorCode::SizeInvalid,
-        E::DigestMismatch { .. } => ErrorCode::DigestInvalid,
-        E::ManifestInvalid(_) => ErrorCode::ManifestInvalid,
-        E::ManifestBlobUnknown(_) => ErrorCode::ManifestBlobUnknown,
-        E::ReadOnly | E::DeletionDisabled => ErrorCode::Unsupported,
-        E::Store(error) => match error {
-            store::Error::NoSpace { .. } | store::Error::BecameReadOnly { .. } | store::Error::Closed => {
-                ErrorCode::Unavailable
-            }
-            store::Error::UploadBusy => ErrorCode::BlobUploadInvalid,
-            store::Error::ReadOnlyRoot { .. } => ErrorCode::Unsupported,
-            store::Error::Io { .. }
-            | store::Error::Medium { .. }
-            | store::Error::Lookup { .. }
-            | store::Error::Image { .. }
-            | store::Error::Corrupt { .. }
-            | store::Error::TooLarge { .. }
-            | store::Error::Locked { .. } => ErrorCode::Unknown,
-        },
-    }
-}
 
 /// An error and what led to it, in one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {

@@ -15,6 +15,7 @@ use storage_layout::Tag;
 use crate::http::Body;
 use crate::http::answer;
 use crate::http::answer::DOCKER_CONTENT_DIGEST;
+use crate::http::blobs::Part;
 use crate::http::conditional;
 use crate::http::conditional::Outcome;
 use crate::http::error::Error;
@@ -41,11 +42,16 @@ pub(super) async fn get(
     headers: &HeaderMap,
     name: &RepositoryName,
     reference: &str,
+    part: Part,
 ) -> Result<Response<Body>, Error> {
     let reference = Reference::parse(reference).map_err(|error| match error {
         ReferenceError::Tag(error) => Error::TagOfNothing(error),
         ReferenceError::Digest(error) => Error::Digest(error),
     })?;
+    if let (Part::Head, Reference::Digest(digest)) = (part, &reference) {
+        // Whoever is about to push an index asks that of its manifests, and does not send those that are here.
+        registry.store().tell(digest);
+    }
     let manifest = registry.manifest(name, &reference, peers::reach(headers)).await?;
     let mut response = match conditional::evaluate(headers, &manifest.digest.to_string()) {
         Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),

@@ -35,6 +35,10 @@ pub(super) enum Route<'a> {
     Verify,
     /// `/v2/_larder/roots`: what is attached beside what the server was started with.
     Roots,
+    /// `/v2/_larder/releases`: the releases, and how they are doing.
+    Releases,
+    /// `/v2/_larder/releases/<name>`: one of them.
+    Release(Cow<'a, str>),
     /// `/v2/_larder/sync/inventory`: what this node has.
     Inventory,
     /// `/v2/_larder/sync/have`: which of these blobs it has.
@@ -77,9 +81,11 @@ impl<'a> Route<'a> {
             "/_larder/gc" => Some(Self::Gc),
             "/_larder/verify" => Some(Self::Verify),
             "/_larder/roots" => Some(Self::Roots),
-            _ => match rest.strip_prefix("/_larder/sync/") {
-                Some(rest) => Self::of_sync(rest),
-                None => Self::of_repository(rest.strip_prefix('/')?),
+            "/_larder/releases" | "/_larder/releases/" => Some(Self::Releases),
+            _ => match (rest.strip_prefix("/_larder/sync/"), rest.strip_prefix("/_larder/releases/")) {
+                (Some(rest), _) => Self::of_sync(rest),
+                (_, Some(name)) => decode(name).map(Self::Release),
+                (None, None) => Self::of_repository(rest.strip_prefix('/')?),
             },
         }
     }
@@ -157,6 +163,11 @@ mod tests {
             ("/v2/_larder/gc", Some(Route::Gc)),
             ("/v2/_larder/verify", Some(Route::Verify)),
             ("/v2/_larder/roots", Some(Route::Roots)),
+            ("/v2/_larder/releases", Some(Route::Releases)),
+            ("/v2/_larder/releases/", Some(Route::Releases)),
+            ("/v2/_larder/releases/4.22.1", Some(Route::Release("4.22.1".into()))),
+            ("/v2/_larder/releases/sha256%3Aab", Some(Route::Release("sha256:ab".into()))),
+            ("/v2/_larder/releases/4.22.1/x", None),
             ("/healthz", Some(Route::Alive)),
             ("/readyz", Some(Route::Ready)),
             ("/v2/_larder/sync/inventory", Some(Route::Inventory)),

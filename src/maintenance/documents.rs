@@ -5,6 +5,7 @@
 
 mod attach;
 mod gc;
+mod release;
 mod verify;
 
 pub use attach::AttachRequest;
@@ -16,6 +17,14 @@ pub use gc::GcReport;
 pub use gc::GcRequest;
 pub use gc::KeptWhole;
 pub use gc::collect;
+pub use release::AddError;
+pub use release::AddReport;
+pub use release::AddRequest;
+pub use release::PeerAnswer;
+pub use release::RemoveReport;
+pub use release::RemoveRequest;
+pub use release::add;
+pub use release::remove;
 pub use verify::VerifyProblem;
 pub use verify::VerifyReport;
 pub use verify::VerifyRequest;

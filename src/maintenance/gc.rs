@@ -4,25 +4,19 @@
 //! Does not know who asked, and holds no lock: a read never waits for it, and a push that needs what is about to go
 //! keeps it, since the store asks again at the moment of removal.
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use storage_layout::Algorithm;
 use storage_layout::Digest;
 use storage_layout::Entry;
 use storage_layout::RepositoryName;
-use storage_layout::parse_link;
 
 use crate::maintenance::Pace;
 use crate::maintenance::background;
 use crate::maintenance::pace::StopOnDrop;
-use crate::maintenance::tree::LONGEST_LINK;
 use crate::maintenance::tree::Tree;
-use crate::oci::Manifest;
 use crate::reachability::Collection;
 use crate::reachability::Edges;
 use crate::reachability::Graph;
@@ -38,10 +32,16 @@ use crate::store::Wait;
 use crate::store::Walk;
 use crate::store::Writer;
 
+mod listed;
 mod sweep;
 
 pub use sweep::Collected;
 pub use sweep::sweep;
+
+pub(super) use sweep::carry_out;
+
+pub(super) use listed::Listed;
+pub(super) use listed::edges;
 
 /// What is garbage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,32 +137,17 @@ struct Finding<'a> {
     kept_whole: Vec<(RepositoryName, String)>,
 }
 
-/// What a repository lists.
-#[derive(Default)]
-struct Listed {
-    revisions: Vec<Digest>,
-    tagged: Vec<Digest>,
-    /// What links name and what they hold, where that is the same bytes by another algorithm.
-    aliases: HashMap<Digest, Digest>,
-    /// Everything that links name.
-    named: BTreeSet<Digest>,
-    /// Links of the root that is written.
-    own: Vec<Stored>,
-    /// Something that cannot be read.
-    unread: Option<String>,
-}
-
 impl Finding<'_> {
     fn repository(
         &mut self,
         name: &RepositoryName,
         collection: &mut Collection<impl Fn(&Digest) -> bool>,
     ) -> Option<()> {
-        let mut listed = self.list(name);
+        let mut listed = Listed::of(self.tree, self.writable, name);
         let mut graph = Graph::new(listed.revisions.iter().copied());
         while let Some(manifest) = graph.wanted() {
             self.pace.take(0).is_continue().then_some(())?;
-            match self.edges(&manifest) {
+            match edges(self.tree, &manifest) {
                 Ok(Some(edges)) => graph.insert(manifest, edges),
                 // What an index lists and nobody stored, or is no manifest, has no children. What the repository
                 // itself lists must have been one.
@@ -184,7 +169,8 @@ impl Finding<'_> {
                 .keep_whole(listed.named.into_iter().chain(listed.aliases.into_values()).chain(reached));
             return Some(());
         }
-        let kept = graph.keep(self.policy.keep, &listed.revisions, &listed.tagged);
+        let tagged: Vec<_> = listed.tagged.iter().map(|it| it.digest).collect();
+        let kept = graph.keep(self.policy.keep, &listed.revisions, &tagged);
         let mut reached = graph.reach(kept);
         let aliases: Reachable = listed
             .aliases
@@ -196,78 +182,10 @@ impl Finding<'_> {
         collection.repository(reached, listed.own);
         Some(())
     }
-
-    fn list(&self, name: &RepositoryName) -> Listed {
-        let mut listed = Listed::default();
-        for source in self.tree.sources() {
-            let is_own = source.origin() == self.writable.origin();
-            for sight in Walk::repository(source, name) {
-                match sight {
-                    Sight::Entry(entry) => listed.add(source, entry, is_own),
-                    Sight::Unlisted(error) => listed.unread = Some(error.to_string()),
-                    Sight::Repository(_) | Sight::Stranger(_) => {}
-                }
-            }
-        }
-        listed
-    }
-
-    /// What a manifest points at; `None` where it is not stored, or is no manifest.
-    fn edges(&self, manifest: &Digest) -> Result<Option<Edges>, String> {
-        let content = match self.tree.manifest(manifest) {
-            Ok(content) => content,
-            Err(Error::TooLarge { .. }) => None,
-            Err(error) => return Err(error.to_string()),
-        };
-        Ok(content.and_then(|it| Manifest::parse(&it, None).ok()).map(|it| Edges::of(&it)))
-    }
-}
-
-impl Listed {
-    fn add(&mut self, source: &dyn Source, entry: Entry, is_own: bool) {
-        let named = match &entry {
-            Entry::LayerLink(_, digest) | Entry::TagIndex(_, _, digest) => *digest,
-            Entry::RevisionLink(_, digest) => {
-                self.revisions.push(*digest);
-                *digest
-            }
-            Entry::TagCurrent(..) => {
-                match held(source, &entry) {
-                    Ok(digest) => self.tagged.extend(digest),
-                    Err(why) => self.unread = Some(why),
-                }
-                return;
-            }
-            Entry::Blob(_)
-            | Entry::UploadData(..)
-            | Entry::UploadStartedAt(..)
-            | Entry::UploadHashState(..) => {
-                return;
-            }
-        };
-        self.named.insert(named);
-        if named.algorithm() != Algorithm::Sha256 {
-            match held(source, &entry) {
-                Ok(digest) => self.aliases.extend(digest.map(|it| (named, it))),
-                Err(why) => self.unread = Some(why),
-            }
-        }
-        if is_own {
-            self.own.extend(stored(source, entry));
-        }
-    }
-}
-
-/// What a link holds; `None` where it went meanwhile.
-fn held(source: &dyn Source, link: &Entry) -> Result<Option<Digest>, String> {
-    let Some(content) = source.read(link, LONGEST_LINK).map_err(|error| error.to_string())? else {
-        return Ok(None);
-    };
-    parse_link(&content).map(Some).map_err(|error| format!("{}: {error}", link.path()))
 }
 
 /// An entry with its size and age; `None` where it went meanwhile, or cannot be looked at and so cannot go.
-fn stored(source: &dyn Source, entry: Entry) -> Option<Stored> {
+pub(super) fn stored(source: &dyn Source, entry: Entry) -> Option<Stored> {
     match source.version(&entry.path(), Wait::Allowed) {
         Poll::Ready(Ok(Some(version))) => {
             Some(Stored { entry, bytes: version.len(), modified: version.modified() })

@@ -6,13 +6,18 @@
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use storage_layout::Digest;
 use storage_layout::Entry;
 use storage_layout::RepositoryName;
 use storage_layout::Tag;
 
+use crate::maintenance::background;
+use crate::maintenance::gc::stored;
+use crate::maintenance::tree::LONGEST_LINK;
 use crate::maintenance::tree::Tree;
 use crate::oci::Manifest;
 use crate::oci::Role;
@@ -29,6 +34,7 @@ use crate::release::members;
 use crate::store::Error;
 use crate::store::Reader;
 use crate::store::Source;
+use crate::store::Store;
 
 /// A release as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +78,46 @@ pub struct Missing {
 /// A root cannot be read.
 pub fn releases(sources: &[Arc<dyn Source>]) -> Result<Vec<ReleaseStatus>, Error> {
     survey(Tree(sources), |_| false)
+}
+
+/// A release, and where it is held.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// How it is stored.
+    pub status: ReleaseStatus,
+    /// The roots that are only read and have it.
+    pub media: Vec<PathBuf>,
+    /// When it was last tagged in the root that is written.
+    pub since: Option<SystemTime>,
+}
+
+/// The releases of a store, and where each is held, on a thread of its own.
+///
+/// # Errors
+/// A root cannot be read.
+pub async fn of(store: &Store) -> Result<Vec<Held>, Error> {
+    let (sources, written) = (store.sources(), store.written());
+    background::run(move || {
+        let all = releases(&sources)?;
+        all.into_iter().map(|status| held(&sources, written.as_deref(), status)).collect()
+    })
+    .await?
+}
+
+fn held(
+    sources: &[Arc<dyn Source>],
+    written: Option<&dyn Source>,
+    status: ReleaseStatus,
+) -> Result<Held, Error> {
+    let tag = Entry::TagCurrent(release::repository(release::IMAGES), status.image.tag.clone());
+    let mut media = Vec::new();
+    for source in sources.iter().filter(|it| written.is_none_or(|written| it.origin() != written.origin())) {
+        if source.read(&tag, LONGEST_LINK)?.is_some() {
+            media.push(source.origin().to_owned());
+        }
+    }
+    let since = written.and_then(|it| stored(it, tag)).map(|it| it.modified);
+    Ok(Held { status, media, since })
 }
 
 /// As [`releases`]; what `is_damaged` counts as missing.

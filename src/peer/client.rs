@@ -205,6 +205,18 @@ impl Client {
         Ok(response.filter(|it| it.status() == StatusCode::OK).map(|it| Lines::new(self.clone(), it)))
     }
 
+    /// A JSON document of at most `limit` bytes; `None` for 404.
+    pub(crate) async fn document<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        limit: u64,
+    ) -> Result<Option<T>, Error> {
+        let request = self.request(Method::GET, path, as_peer())?;
+        let Some(response) = self.send_scoped("registry:catalog:*", request).await? else { return Ok(None) };
+        let body = self.collect(response, path, limit).await?;
+        serde_json::from_slice(&body).map(Some).map_err(|error| self.protocol(error))
+    }
+
     /// Sends JSON and takes JSON; `None` for 404.
     pub(crate) async fn post(&self, path: &str, body: Vec<u8>, limit: u64) -> Result<Option<Bytes>, Error> {
         let mut request = self.request(Method::POST, path, as_peer())?;

@@ -15,6 +15,7 @@ use storage_layout::Tag;
 
 use crate::peer::Endpoint;
 use crate::peer::EndpointError;
+use crate::peer::progress::Arrival;
 use crate::peer::progress::Counts;
 use crate::peer::selection::Selection;
 
@@ -233,6 +234,9 @@ pub struct JobStatus {
     /// What it does now.
     #[serde(flatten)]
     pub state: State,
+    /// The releases that it brings, as far as it knows by now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arriving: Vec<Arrival>,
     /// How far it is.
     #[serde(flatten)]
     pub counts: Counts,
@@ -293,6 +297,7 @@ mod tests {
             id: job.id().as_str().to_owned(),
             request: job.request().clone(),
             state,
+            arriving: Vec::new(),
             counts: Counts::default(),
         };
         let json = serde_json::to_value(status).unwrap();

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::peer::Client;
 use crate::peer::Dialer;
 use crate::peer::Endpoint;
 use crate::peer::Error;
@@ -152,6 +153,19 @@ impl Jobs {
         entry.inspect(|it| it.cancel.cancel()).is_some()
     }
 
+    /// The peers of this node.
+    pub(crate) fn peers(&self) -> Vec<Client> {
+        self.inner.peers.iter().map(|it| self.inner.dialer.client(it)).collect()
+    }
+
+    /// Does something to its end, whether or not the caller waits for it; `None` where it broke off.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        self.inner.tasks.spawn(work).await.ok()
+    }
+
     /// Waits until every job has stopped, after the shutdown was announced.
     pub async fn stopped(&self) {
         self.inner.tasks.close();
@@ -185,6 +199,7 @@ impl Entry {
             id: self.job.id().as_str().to_owned(),
             request: self.job.request().clone(),
             state: self.state.borrow().clone(),
+            arriving: self.progress.arriving(),
             counts: self.progress.counts(),
         }
     }

@@ -24,8 +24,20 @@ pub(crate) struct Progress {
     objects_total: AtomicU64,
     objects_done: AtomicU64,
     sources: Mutex<BTreeMap<String, SourceCount>>,
+    arriving: Mutex<Vec<Arrival>>,
     /// Times and byte counts of the last moments that somebody asked.
     samples: Mutex<Vec<(Instant, u64)>>,
+}
+
+/// A release that a job brings.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Arrival {
+    /// The digest of its image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Its bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
 }
 
 /// What came from one source.
@@ -68,6 +80,7 @@ impl Default for Progress {
             objects_total: AtomicU64::new(0),
             objects_done: AtomicU64::new(0),
             sources: Mutex::default(),
+            arriving: Mutex::default(),
             samples: Mutex::default(),
         }
     }
@@ -81,6 +94,16 @@ impl Progress {
         self.bytes_done.store(0, Ordering::Relaxed);
         self.objects_done.store(0, Ordering::Relaxed);
         self.samples.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// These releases are to come.
+    pub(crate) fn announce(&self, arriving: Vec<Arrival>) {
+        *self.arriving.lock().unwrap_or_else(PoisonError::into_inner) = arriving;
+    }
+
+    /// The releases that are to come.
+    pub(crate) fn arriving(&self) -> Vec<Arrival> {
+        self.arriving.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// These bytes came from a source.

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::peer::Error;
 use crate::peer::job::State;
+use crate::peer::progress::Arrival;
 use crate::peer::progress::Progress;
 use crate::peer::rate::RateLimit;
 use crate::peer::selection::Rank;
@@ -31,6 +32,7 @@ use crate::peer::survey::Missing;
 use crate::peer::survey::Need;
 use crate::peer::survey::Plan;
 use crate::peer::transfer::Transfer;
+use crate::release;
 use crate::store;
 use crate::store::Store;
 
@@ -98,6 +100,7 @@ impl Run {
         self.state.send_replace(State::Surveying);
         let plan = self.unless_cancelled(survey::survey(&self.store, &self.sources, &self.selection)).await?;
         let Plan { manifests, tags, blobs, targets } = plan;
+        self.progress.announce(arriving(&tags));
         // Until the tags stand, nothing but this job counts on what it brings: garbage collection leaves it alone.
         let counted_on = blobs.keys().copied();
         let counted_on =
@@ -304,6 +307,20 @@ impl Run {
                 () = self.cancel.cancelled() => return Err(Error::Cancelled),
             }
         }
+    }
+}
+
+/// The releases among the tags that are to come. Which bundle is whose is known where there is one of each.
+fn arriving(tags: &[(RepositoryName, storage_layout::Tag, Digest)]) -> Vec<Arrival> {
+    let of = |name: &'static str| tags.iter().filter(move |(it, ..)| it.as_str() == name);
+    let bundles: Vec<_> = of(release::BUNDLES).map(|(_, tag, _)| tag.to_string()).collect();
+    let images = of(release::IMAGES).filter(|(_, tag, _)| release::attached_to(tag).is_none());
+    let digests: Vec<_> = images.map(|(.., digest)| digest.to_string()).collect();
+    match (&*digests, &*bundles) {
+        ([digest], [bundle]) => {
+            vec![Arrival { digest: Some(digest.clone()), bundle: Some(bundle.clone()) }]
+        }
+        _ => digests.into_iter().map(|it| Arrival { digest: Some(it), bundle: None }).collect(),
     }
 }
 

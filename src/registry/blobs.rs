@@ -86,7 +86,10 @@ impl Registry {
     ) -> Result<bool, Error> {
         let writer = self.writer()?;
         let found = match source {
-            Mount::From(from) => self.store().has_layer(from, digest).await?,
+            Mount::From(from) => {
+                self.store().tell(digest);
+                self.store().has_layer(from, digest).await?
+            }
             Mount::Anywhere => writer.is_stored(digest).await?,
         };
         Ok(found && writer.link_layer(name, digest).await?)
@@ -94,6 +97,7 @@ impl Registry {
 
     /// Whether a repository holds a blob that can be served.
     pub(super) async fn holds_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        self.store().tell(digest);
         match self.stored_blob(name, digest).await {
             Ok(blob) => Ok(blob.is_some()),
             Err(Error::BlobDamaged { .. }) => Ok(false),

@@ -158,7 +158,10 @@ impl Registry {
                 continue;
             }
             let held = match child.role {
-                Role::Manifest => self.store().has_revision(name, &digest).await?,
+                Role::Manifest => {
+                    self.store().tell(&digest);
+                    self.store().has_revision(name, &digest).await?
+                }
                 Role::Config | Role::Layer | Role::Blob => self.holds_blob(name, &digest).await?,
             };
             if !held {

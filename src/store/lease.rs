@@ -10,6 +10,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use storage_layout::Digest;
 
@@ -24,6 +25,10 @@ struct State {
     /// Told since `turned`, and in the time before.
     told: [Told; 2],
     turned: Instant,
+    /// When it was told of last, for as many as may be remembered so.
+    last: HashMap<Digest, SystemTime>,
+    /// Whether something was told since `turned`, and in the time before, that found no room in `last`.
+    crowded: [bool; 2],
     held: HashMap<Digest, usize>,
 }
 
@@ -38,28 +43,47 @@ impl Leases {
     /// How long a client may count on what it was told, at least; at most twice as long. The push of an image takes
     /// minutes.
     const TOLD_FOR: Duration = Duration::from_secs(60 * 60);
+    /// Of how many it is remembered when they were told of, at about 150 bytes each: the layers of ten releases.
+    const LAST_LIMIT: usize = 16 * 1024;
 
     pub(super) fn new() -> Self {
-        let state = State { told: Default::default(), turned: Instant::now(), held: HashMap::new() };
+        let state = State {
+            told: Default::default(),
+            turned: Instant::now(),
+            last: HashMap::new(),
+            crowded: [false; 2],
+            held: HashMap::new(),
+        };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Somebody is about to be told whether this is there. To be called before looking: then either it is found, and
     /// stays, or it was gone before.
     pub(super) fn tell(&self, digest: &Digest) {
-        self.tell_at(digest, Instant::now());
+        self.tell_at(digest, Instant::now(), SystemTime::now());
     }
 
-    fn tell_at(&self, digest: &Digest, now: Instant) {
-        let mut state = self.state();
+    fn tell_at(&self, digest: &Digest, now: Instant, time: SystemTime) {
+        let mut guard = self.state();
+        let state = &mut *guard;
         if now.saturating_duration_since(state.turned) >= Self::TOLD_FOR {
             let [current, before] = &mut state.told;
             std::mem::swap(current, before);
             current.clear();
             state.turned = now;
+            let since = time.checked_sub(Self::TOLD_FOR).unwrap_or(SystemTime::UNIX_EPOCH);
+            state.last.retain(|_, told| *told >= since);
+            state.crowded = [false, state.crowded[0]];
         }
         let [current, _] = &mut state.told;
         current.insert(digest);
+        if let Some(last) = state.last.get_mut(digest) {
+            *last = time.max(*last);
+        } else if state.last.len() < Self::LAST_LIMIT {
+            state.last.insert(*digest, time);
+        } else {
+            state.crowded[0] = true;
+        }
     }
 
     /// Keeps digests until the hold is dropped.
@@ -71,6 +95,17 @@ impl Leases {
         Hold { leases: self.clone(), digests }
     }
 
+    /// Whether somebody counts on it: a hold, or whoever was told of it at `since` or later. Where that is not known
+    /// any more, whoever was told of it at all.
+    pub(super) fn is_leased_since(&self, digest: &Digest, since: SystemTime) -> bool {
+        let state = self.state();
+        let told = match state.last.get(digest) {
+            Some(last) => *last >= since,
+            None => state.crowded.contains(&true) && state.told.iter().any(|it| it.contains(digest)),
+        };
+        told || state.held.contains_key(digest)
+    }
+
     /// Whether somebody counts on it.
     pub(super) fn is_leased(&self, digest: &Digest) -> bool {
         let state = self.state();
@@ -79,6 +114,14 @@ impl Leases {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hold {
+    /// Keeps this one too.
+    pub fn add(&mut self, digest: Digest) {
+        *self.leases.state().held.entry(digest).or_default() += 1;
+        self.digests.push(digest);
     }
 }
 
@@ -149,19 +192,38 @@ mod tests {
     fn what_was_told_is_leased_for_an_hour_and_not_for_ever() {
         let (leases, began) = (Leases::new(), Instant::now());
         assert!(!leases.is_leased(&digest(1)));
-        leases.tell_at(&digest(1), began);
+        let tell = |number, after| leases.tell_at(&digest(number), began + after, SystemTime::now());
+        tell(1, Duration::ZERO);
         assert!(leases.is_leased(&digest(1)));
-        leases.tell_at(&digest(2), began + Leases::TOLD_FOR);
+        tell(2, Leases::TOLD_FOR);
         assert!(leases.is_leased(&digest(1)), "it may have been told a moment before");
-        leases.tell_at(&digest(3), began + Leases::TOLD_FOR * 2);
+        tell(3, Leases::TOLD_FOR * 2);
         assert!(!leases.is_leased(&digest(1)));
         assert!(leases.is_leased(&digest(2)) && leases.is_leased(&digest(3)));
     }
 
     #[test]
+    fn when_something_was_told_of_is_known_or_it_is_leased() {
+        let (leases, began, time) = (Leases::new(), Instant::now(), SystemTime::now());
+        let later = time + Duration::from_secs(1);
+        leases.tell_at(&digest(0), began, time);
+        assert!(leases.is_leased_since(&digest(0), time) && !leases.is_leased_since(&digest(0), later));
+        assert!(!leases.is_leased_since(&digest(1), time));
+        let many = Leases::LAST_LIMIT as u32 + 1;
+        (0..many).for_each(|it| leases.tell_at(&digest(it), began, time));
+        assert!(!leases.is_leased_since(&digest(0), later));
+        assert!(leases.is_leased_since(&digest(many - 1), later), "it found no room");
+        leases.tell_at(&digest(0), began + Leases::TOLD_FOR, time + Leases::TOLD_FOR * 2);
+        assert!(leases.is_leased_since(&digest(many - 1), later), "and still counts");
+        leases.tell_at(&digest(0), began + Leases::TOLD_FOR * 2, time + Leases::TOLD_FOR * 2);
+        assert!(!leases.is_leased_since(&digest(many - 1), later));
+    }
+
+    #[test]
     fn what_is_held_twice_is_dropped_twice() {
         let leases = Leases::new();
-        let first = leases.hold(vec![digest(1), digest(2)]);
+        let mut first = leases.hold(vec![digest(1)]);
+        first.add(digest(2));
         let second = leases.hold(vec![digest(1)]);
         drop(first);
         assert!(leases.is_leased(&digest(1)) && !leases.is_leased(&digest(2)));

@@ -41,6 +41,7 @@ mod change;
 
 pub(super) use change::Change;
 pub(super) use change::Outcome;
+pub(super) use change::Since;
 pub(super) use change::current_link;
 pub(super) use change::index_link;
 

@@ -196,3 +196,32 @@ async fn without_credentials_only_this_host_pushes() {
     start(&larder).await.is(202);
     larder.get("/v2/_larder/status").await.is(200);
 }
+
+#[tokio::test]
+async fn administration_needs_its_right() {
+    let larder = closed();
+    let endpoints = [
+        ("GET", "/v2/_larder/status"),
+        ("POST", "/v2/_larder/gc"),
+        ("POST", "/v2/_larder/verify"),
+        ("GET", "/v2/_larder/roots"),
+        ("POST", "/v2/_larder/roots"),
+        ("DELETE", "/v2/_larder/roots"),
+        ("POST", "/v2/_larder/releases"),
+        ("DELETE", "/v2/_larder/releases/4.22.1"),
+        ("POST", "/v2/_larder/sync/jobs"),
+        ("DELETE", "/v2/_larder/sync/jobs/0123456789abcdef"),
+    ];
+    for (method, path) in endpoints {
+        larder.ask(method, path).send().await.is(401).has("www-authenticate", BASIC);
+        let denied = larder.ask(method, path).header("authorization", &basic("puller")).send().await;
+        denied.fails(403, "DENIED");
+        let allowed = larder.ask(method, path).header("authorization", &basic("pusher")).send().await;
+        assert!(![401, 403].contains(&allowed.status.as_u16()), "{method} {path}: {allowed:?}");
+    }
+    for path in ["/v2/_larder/releases", "/v2/_larder/releases/x", "/v2/_larder/sync/jobs"] {
+        larder.get(path).await.is(401);
+        let pulls = larder.ask("GET", path).header("authorization", &basic("puller")).send().await;
+        assert!(![401, 403].contains(&pulls.status.as_u16()), "{path}: {pulls:?}");
+    }
+}

@@ -13,4 +13,5 @@ mod push;
 mod ranges;
 mod referrers;
 mod registry;
+mod releases;
 mod uploads;

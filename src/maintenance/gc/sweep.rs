@@ -39,18 +39,29 @@ pub async fn sweep(writer: &Writer, plan: Plan, before: SystemTime) -> Result<Co
     let mut collected = Collected::default();
     // All links are gone for good before the first blob: a collection cut short leaves no link to nothing.
     for batch in [links, blobs] {
-        let mut removals =
-            stream::iter(batch)
-                .map(|it| async move {
-                    writer.remove_unused(&it.entry, before).await.map(|removed| (it, removed))
-                })
-                .buffer_unordered(TOGETHER);
-        while let Some(removal) = removals.next().await {
-            let (stored, removed) = removal?;
-            collected.count(&stored, removed);
-        }
+        let remove = |it: Stored| async move {
+            writer.remove_unused(&it.entry, before).await.map(|removed| (it, removed))
+        };
+        carry_out(batch, remove, &mut collected).await?;
     }
     Ok(collected)
+}
+
+/// Removes each of `batch` by `remove`, which says whether it did, many at once.
+pub(in crate::maintenance) async fn carry_out<F>(
+    batch: Vec<Stored>,
+    remove: impl Fn(Stored) -> F,
+    collected: &mut Collected,
+) -> Result<(), Error>
+where
+    F: Future<Output = Result<(Stored, bool), Error>>,
+{
+    let mut removals = stream::iter(batch).map(remove).buffer_unordered(TOGETHER);
+    while let Some(removal) = removals.next().await {
+        let (stored, removed) = removal?;
+        collected.count(&stored, removed);
+    }
+    Ok(())
 }
 
 impl Collected {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::num::NonZero;
 
+use storage_layout::Algorithm;
 use storage_layout::Tag;
 
 use super::*;
@@ -152,6 +153,7 @@ async fn a_plan_is_carried_out_but_for_what_is_needed_again() {
     let found = find(&sources, &*written, TAGGED, now, |_| false, &Pace::new(None)).unwrap();
     let (entries, bytes) = (found.plan.entries.len() as u64, found.plan.bytes);
     // Between plan and sweep the older image is asked for, by someone who may be about to tag it.
+    store.tell(&sha256(OLDER));
     assert!(store.has_revision(&name("library/app"), &sha256(OLDER)).await.unwrap());
     let writer = store.writer().unwrap();
     let collected = sweep(writer, found.plan, now - Policy::GRACE).await.unwrap();

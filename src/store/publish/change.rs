@@ -39,8 +39,8 @@ pub(in crate::store) enum Change {
     Remove(Dir),
     /// As [`Change::Remove`], but a power cut may bring it back.
     Forget(Dir),
-    /// A directory with a blob or a link to one is removed, unless the blob or the link was used at `before` or later,
-    /// or somebody counts on it: then the publication ends.
+    /// A directory with a blob or a link to one is removed, unless the blob or the link was used since, or somebody
+    /// counts on it: then the publication ends.
     Sweep {
         /// What makes the directory count.
         file: DiskPath,
@@ -48,8 +48,8 @@ pub(in crate::store) enum Change {
         dir: DiskPath,
         /// The blob.
         digest: Digest,
-        /// When it must not have been used.
-        before: SystemTime,
+        /// Since when it must not have been used.
+        since: Since,
     },
     /// A file is moved out of the tree; where there is none, the publication ends.
     SetAside {
@@ -58,6 +58,15 @@ pub(in crate::store) enum Change {
         /// Where to.
         to: DiskPath,
     },
+}
+
+/// Since when something that is removed must not have been used, at this time or later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Since {
+    /// Garbage: and nobody may have been told of it of late.
+    Grace(SystemTime),
+    /// What was published then, and is removed on purpose: who was told of it before then is whoever published it.
+    Published(SystemTime),
 }
 
 /// How changes ended.
@@ -90,7 +99,7 @@ impl Batch<'_> {
             Change::Document(staged, name) => self.place(&staged, &DiskPath::own(name))?,
             Change::Remove(dir) => return self.remove(&dir.path().into()),
             Change::Forget(dir) => return self.throw_away(&dir.path().into()),
-            Change::Sweep { file, dir, digest, before } => return self.sweep(&file, &dir, &digest, before),
+            Change::Sweep { file, dir, digest, since } => return self.sweep(&file, &dir, &digest, since),
             Change::SetAside { file, to } => return self.set_aside(&file, &to),
         }
         Ok(Outcome::Done)
@@ -201,19 +210,20 @@ impl Batch<'_> {
         file: &DiskPath,
         dir: &DiskPath,
         digest: &Digest,
-        before: SystemTime,
+        since: Since,
     ) -> Result<Outcome, Error> {
+        let (Since::Grace(time) | Since::Published(time)) = since;
         // What is pushed again, or mounted, touches the blob and not every link to it.
         let blob: DiskPath = Entry::Blob(*digest).path().into();
         let used = [self.of.tree.version_at(file)?, self.of.tree.version_at(&blob)?];
-        let was_used = used.iter().flatten().any(|version| version.modified() >= before);
-        if used[0].is_none() || was_used || self.of.leases.is_leased(digest) {
+        let was_used = used.iter().flatten().any(|version| version.modified() >= time);
+        if used[0].is_none() || was_used || self.is_leased(digest, since) {
             return Ok(Outcome::Ended);
         }
         self.of.contents.forget(digest);
         self.remove(dir)?;
         // Somebody who asked a moment ago may have seen it still: then it stays.
-        if self.of.leases.is_leased(digest)
+        if self.is_leased(digest, since)
             && let Some(trash) = self.trash.pop()
         {
             let back = self.of.disk.rename(&trash, dir);
@@ -221,6 +231,13 @@ impl Batch<'_> {
             return Ok(Outcome::Ended);
         }
         Ok(Outcome::Done)
+    }
+
+    fn is_leased(&self, digest: &Digest, since: Since) -> bool {
+        match since {
+            Since::Grace(_) => self.of.leases.is_leased(digest),
+            Since::Published(time) => self.of.leases.is_leased_since(digest, time),
+        }
     }
 
     fn set_aside(&mut self, file: &DiskPath, to: &DiskPath) -> Result<Outcome, Error> {

@@ -13,6 +13,7 @@ use crate::store::Hold;
 use crate::store::disk::DiskPath;
 use crate::store::medium::blocking;
 use crate::store::publish::Change;
+use crate::store::publish::Since;
 use crate::store::writer::Writer;
 use crate::store::writer::was_there;
 
@@ -24,6 +25,19 @@ impl Writer {
     /// # Errors
     /// The disk cannot be written.
     pub async fn remove_unused(&self, entry: &Entry, before: SystemTime) -> Result<bool, Error> {
+        self.sweep(entry, Since::Grace(before)).await
+    }
+
+    /// As [`Writer::remove_unused`], for what was published before `published` and is removed on purpose: clients that
+    /// were told of it before then pushed just that, and do not count.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub async fn remove_published(&self, entry: &Entry, published: SystemTime) -> Result<bool, Error> {
+        self.sweep(entry, Since::Published(published)).await
+    }
+
+    async fn sweep(&self, entry: &Entry, since: Since) -> Result<bool, Error> {
         let (digest, dir) = match entry {
             Entry::Blob(digest) => (*digest, Dir::Blob(*digest)),
             Entry::LayerLink(name, digest) => (*digest, Dir::Layer(name.clone(), *digest)),
@@ -36,7 +50,7 @@ impl Writer {
             | Entry::UploadStartedAt(..)
             | Entry::UploadHashState(..) => return Ok(false),
         };
-        let sweep = Change::Sweep { file: entry.path().into(), dir: dir.path().into(), digest, before };
+        let sweep = Change::Sweep { file: entry.path().into(), dir: dir.path().into(), digest, since };
         let inner = Arc::clone(&self.inner);
         self.to_the_end(
             async move { inner.publisher.publish([vec![sweep]], Vec::new()).await.map(was_there) },
@@ -53,6 +67,11 @@ impl Writer {
     /// Whether somebody counts on it: a hold, or a client that was told that it is there.
     pub fn is_leased(&self, digest: &Digest) -> bool {
         self.inner.leases.is_leased(digest)
+    }
+
+    /// Whether somebody counts on it: a hold, or a client that was told that it is there at `since` or later.
+    pub fn is_leased_since(&self, digest: &Digest, since: SystemTime) -> bool {
+        self.inner.leases.is_leased_since(digest, since)
     }
 
     /// Moves a damaged file out of the tree, to where an administrator finds it; gives where, or `None` where it is
@@ -169,8 +188,21 @@ mod tests {
     #[tokio::test]
     async fn what_a_client_was_told_of_stays() {
         let case = Case::new();
+        case.store.tell(&case.digest);
         assert!(case.store.has_layer(&case.name, &case.digest).await.unwrap());
         assert!(!case.remove(&case.link()).await && !case.remove(&case.blob()).await);
+    }
+
+    #[tokio::test]
+    async fn whoever_was_told_before_it_was_published_does_not_count() {
+        let case = Case::new();
+        case.store.tell(&case.digest);
+        let published = SystemTime::now() + Duration::from_secs(1);
+        for entry in [case.link(), case.blob()] {
+            assert!(!case.writer().remove_published(&entry, SystemTime::UNIX_EPOCH).await.unwrap());
+            assert!(case.writer().remove_published(&entry, published).await.unwrap());
+            assert!(!case.has(&entry));
+        }
     }
 
     #[tokio::test]
