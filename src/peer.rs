@@ -37,6 +37,7 @@ pub use job::JobStatus;
 pub use job::State;
 pub use jobs::Jobs;
 pub use jobs::Submitted;
+pub use local::Events;
 pub use local::Local;
 pub use local::LocalError;
 pub use progress::Arrival;

@@ -318,3 +318,103 @@ async fn futures_join<T>(futures: impl Iterator<Item = impl Future<Output = T>>)
     .await;
     done.into_iter().flatten().collect()
 }
+
+/// A layer with a payload's own list, as the last of a release image holds it.
+fn payload_layer(version: &str, components: &[(String, Digest)]) -> Vec<u8> {
+    let tags: Vec<_> = components
+        .iter()
+        .map(|(name, digest)| {
+            serde_json::json!({"name": name, "from": {"kind": "DockerImage", "name": format!("quay.io/a/b@{digest}")}})
+        })
+        .collect();
+    let list = serde_json::json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1",
+        "metadata": {"name": version}, "spec": {"tags": tags}});
+    let list = list.to_string();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(list.len() as u64);
+    header.set_mode(0o644);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, "release-manifests/image-references", list.as_bytes()).unwrap();
+    archive.into_inner().unwrap()
+}
+
+/// A release whose payload lists its components, and `more` that nobody has.
+async fn push_listed_release(node: &Node, version: &str, more: &[Digest]) -> Digest {
+    let base = noise(77, 100_000);
+    let mut listed = Vec::new();
+    for component in 0..4 {
+        let layers = [base.clone(), format!("{version}/{component}").into_bytes()];
+        let tag = format!("part{component}");
+        let digest = push_image(node, "openshift/release", &tag, &layers).await;
+        listed.push((tag, digest));
+    }
+    let all: Vec<_> = listed.iter().cloned().chain(more.iter().map(|it| ("more".to_owned(), *it))).collect();
+    let layers = [base, payload_layer(version, &all)];
+    let release = push_image(node, "openshift/release-images", "placeholder", &layers).await;
+    let writer = node.store.writer().unwrap();
+    let tag = |text: &str| Tag::parse(text).unwrap();
+    let images = name("openshift/release-images");
+    writer.put_tag(&images, &tag(&release.hex().to_string()), &release).await.unwrap();
+    writer.delete_tag(&images, &tag("placeholder")).await.unwrap();
+    for (component, digest) in listed {
+        let components = name("openshift/release");
+        writer.put_tag(&components, &tag(&format!("{}-{component}", release.hex())), &digest).await.unwrap();
+        writer.delete_tag(&components, &tag(&component)).await.unwrap();
+    }
+    let bundle = format!("ocp-release-bundle-{version}-x86_64");
+    push_image(node, "openshift/release-bundles", &bundle, &[]).await;
+    release
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_by_any_of_its_names() {
+    let source = node(&[]).await;
+    let other = push_listed_release(&source, "4.22.0", &[]).await;
+    let release = push_listed_release(&source, "4.22.1", &[]).await;
+    let bundle = "ocp-release-bundle-4.22.1-x86_64";
+    for called in ["4.22.1", bundle, &release.hex().to_string(), &release.to_string()] {
+        let empty = node(&[]).await;
+        let request = JobRequest { releases: vec![called.to_owned()], ..from(source.address) };
+        assert_eq!(sync(&empty, request).await, State::Complete, "{called}");
+        assert_eq!(tags(&empty, "openshift/release-bundles").await, [bundle], "{called}");
+        assert_eq!(tags(&empty, "openshift/release-images").await, [release.hex().to_string()], "{called}");
+        assert_eq!(tags(&empty, "openshift/release").await.len(), 4, "{called}");
+        assert!(!empty.store.has_revision(&name("openshift/release-images"), &other).await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_lacks_what_its_payload_lists_is_not_seen() {
+    let source = node(&[]).await;
+    push_listed_release(&source, "4.22.1", &[digest(b"nowhere")]).await;
+    let empty = node(&[]).await;
+    let job = Job::parse(from(source.address)).unwrap();
+    let id = job.id().clone();
+    empty.jobs.submit(job).await.unwrap();
+    let mut state = empty.jobs.watch(&id).unwrap();
+    let incomplete = |it: &State| matches!(it, State::Degraded { .. });
+    let waited = tokio::time::timeout(Duration::from_secs(20), state.wait_for(incomplete)).await;
+    let State::Degraded { reason, message } = waited.unwrap().unwrap().clone() else { panic!("degraded") };
+    assert_eq!(reason, "ReleaseImageNotAvailable");
+    assert!(message.contains("component more"), "{message}");
+    for repository in ["openshift/release-images", "openshift/release-bundles"] {
+        assert_eq!(tags(&empty, repository).await, Vec::<String>::new(), "{repository}");
+    }
+    empty.jobs.cancel(&id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_nobody_has_is_said_to_be_missing() {
+    let source = node(&[]).await;
+    push_listed_release(&source, "4.22.1", &[]).await;
+    let empty = node(&[]).await;
+    let request = JobRequest { releases: vec!["4.23.0".to_owned()], ..from(source.address) };
+    let job = Job::parse(request).unwrap();
+    let id = job.id().clone();
+    empty.jobs.submit(job).await.unwrap();
+    let mut state = empty.jobs.watch(&id).unwrap();
+    let missing =
+        |it: &State| matches!(it, State::Degraded { reason, .. } if reason == "ReleaseImageNotFound");
+    tokio::time::timeout(Duration::from_secs(20), state.wait_for(missing)).await.unwrap().unwrap();
+    empty.jobs.cancel(&id);
+}

@@ -65,7 +65,7 @@ pub(super) struct Args {
     output: Format,
 }
 
-/// How often progress is asked for.
+/// How often progress is shown while nothing else changes.
 const INTERVAL: Duration = Duration::from_millis(300);
 /// Where jobs are.
 const PATH: &str = "/v2/_larder/sync/jobs";
@@ -115,11 +115,14 @@ async fn by_server(job: Job, args: &Args) -> Result<JobStatus, Failure> {
     let mut status: JobStatus =
         serde_json::from_slice(&submitted).context("cannot read the server's answer")?;
     let bar = Bar::new(args.output);
-    while !status.state.is_final() {
-        bar.show(&status)?;
-        tokio::time::sleep(INTERVAL).await;
-        let answer = server.get(&format!("{PATH}/{}", status.id)).await?;
-        status = serde_json::from_slice(&answer).context("cannot read the server's answer")?;
+    if !status.state.is_final() {
+        let mut events = server.follow(&format!("{PATH}/{}", status.id)).await?;
+        while !status.state.is_final() {
+            bar.show(&status)?;
+            let event = events.next().await?;
+            let event = event.context("the server stopped; the job goes on when it is back")?;
+            status = serde_json::from_slice(&event).context("cannot read the server's answer")?;
+        }
     }
     bar.end(&status)?;
     Ok(status)
@@ -146,6 +149,7 @@ async fn here(job: Job, root: PathBuf, args: &Args) -> Result<JobStatus, Failure
     let jobs = Jobs::new(store.clone(), dialer, Vec::new(), shutdown.clone());
     let id = job.id().clone();
     jobs.submit(job).await?;
+    let mut state = jobs.watch(&id).context("the job is gone")?;
     let bar = Bar::new(args.output);
     let status = loop {
         let status = jobs.get(&id).context("the job is gone")?;
@@ -155,6 +159,7 @@ async fn here(job: Job, root: PathBuf, args: &Args) -> Result<JobStatus, Failure
         bar.show(&status)?;
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
+            _ = state.changed() => {}
             _ = tokio::signal::ctrl_c() => drop(jobs.cancel(&id)),
         }
     };

@@ -3,6 +3,7 @@
 //! Knows how to read what `release` works on from a tree, and how to tell cheaply, without hashing, whether all of it
 //! is there. Does not know how a release comes or goes.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::fmt;
@@ -100,6 +101,32 @@ pub async fn of(store: &Store) -> Result<Vec<Held>, Error> {
     background::run(move || {
         let all = releases(&sources)?;
         all.into_iter().map(|status| held(&sources, written.as_deref(), status)).collect()
+    })
+    .await?
+}
+
+/// What a release lacks of all that its payload lists; nothing where it has no list that can be read.
+///
+/// # Errors
+/// A root cannot be read.
+pub async fn lacks(store: &Store, image: Digest) -> Result<Vec<Missing>, Error> {
+    let sources = store.sources();
+    background::run(move || {
+        let survey = Survey {
+            tree: Tree(&sources),
+            is_damaged: |_: &Digest| false,
+            bundles: vec![],
+            attachments: vec![],
+        };
+        let Ok(payload) = survey.payload(&image)? else { return Ok(Vec::new()) };
+        let tag = Tag::parse(&image.hex().to_string()).ok();
+        let Some(tag) = tag else { return Ok(Vec::new()) };
+        let release = Release { image: Tagged { tag, digest: image }, components: BTreeMap::new() };
+        let mut found = Found::default();
+        for member in members(&release, Some(&payload), &[], None) {
+            survey.look_for(&member, &mut found)?;
+        }
+        Ok(found.missing)
     })
     .await?
 }

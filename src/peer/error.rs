@@ -87,6 +87,16 @@ pub enum Error {
         /// What was looked for.
         what: String,
     },
+    /// What the sources have of a release is not all that its payload lists.
+    #[error("the sources do not have all of release {release}: it lacks {lacks}{}", match more { 0 => String::new(), more => format!(" and {more} more") })]
+    Incomplete {
+        /// Which release.
+        release: Digest,
+        /// The first thing that it lacks.
+        lacks: String,
+        /// How many more.
+        more: usize,
+    },
     /// It does not fit on the disk.
     #[error("not enough storage space: needs {needed} bytes, {free} bytes free")]
     NoSpace {
@@ -118,6 +128,7 @@ impl Error {
             | Self::Protocol { .. }
             | Self::TooLarge { .. }
             | Self::Missing { .. }
+            | Self::Incomplete { .. }
             | Self::NoSpace { .. }
             | Self::ReadOnly
             | Self::Cancelled

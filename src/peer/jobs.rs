@@ -297,7 +297,11 @@ fn make_room(jobs: &mut BTreeMap<JobId, Entry>) {
 /// Whether the fault may pass without anybody asking again: a link comes back, space is made, a peer finishes.
 fn may_pass(error: &Error) -> bool {
     match error {
-        Error::NoSpace { .. } | Error::Missing { .. } | Error::Unauthorized { .. } | Error::Store(_) => true,
+        Error::NoSpace { .. }
+        | Error::Missing { .. }
+        | Error::Incomplete { .. }
+        | Error::Unauthorized { .. }
+        | Error::Store(_) => true,
         Error::ReadOnly | Error::Cancelled | Error::Protocol { .. } | Error::TooLarge { .. } => false,
         other => other.is_transient(),
     }
@@ -311,6 +315,7 @@ fn reason(error: &Error) -> &'static str {
         }
         Error::Unauthorized { .. } => "Unauthorized",
         Error::Missing { .. } => "ReleaseImageNotFound",
+        Error::Incomplete { .. } => "ReleaseImageNotAvailable",
         Error::NoSpace { .. } | Error::Store(store::Error::NoSpace { .. }) => "NotEnoughStorageSpace",
         Error::ReadOnly => "ReadOnly",
         Error::Cancelled => "Cancelled",

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::Request;
 use http::Response;
 use http::StatusCode;
+use http::header::ACCEPT;
 use http::header::CONTENT_TYPE;
 use http::header::HOST;
 use http_body_util::BodyExt as _;
@@ -23,6 +24,10 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
+
+mod events;
+
+pub use events::Events;
 
 /// The server on this host.
 #[derive(Clone, Debug)]
@@ -102,6 +107,23 @@ impl Local {
         self.send(Request::delete(path).header(HOST, "localhost").body(Full::default())).await
     }
 
+    /// What it tells at `path` as it happens (server-sent events).
+    ///
+    /// # Errors
+    /// No server is there, or it does not answer with success.
+    pub async fn follow(&self, path: &str) -> Result<Events, LocalError> {
+        let request = Request::get(path).header(HOST, "localhost").header(ACCEPT, "text/event-stream");
+        let request = request.body(Full::default()).map_err(|error| LocalError::Protocol(error.into()))?;
+        let timed_out = LocalError::TimedOut { limit: self.limit };
+        let (response, connection) =
+            timeout(self.limit, self.exchange(request)).await.unwrap_or(Err(timed_out))?;
+        if response.status().is_success() {
+            return Ok(Events::new(response.into_body(), connection));
+        }
+        read(response).await?;
+        Err(LocalError::Protocol("it refuses with success".into()))
+    }
+
     async fn send(&self, request: Result<Request<Full<Bytes>>, http::Error>) -> Result<Bytes, LocalError> {
         let request = request.map_err(|error| LocalError::Protocol(error.into()))?;
         let timed_out = LocalError::TimedOut { limit: self.limit };
@@ -109,13 +131,21 @@ impl Local {
     }
 
     async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Bytes, LocalError> {
+        let (response, _connection) = self.exchange(request).await?;
+        read(response).await
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, AbortOnDropHandle<Result<(), hyper::Error>>), LocalError> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|source| LocalError::Absent { socket: self.socket.clone(), source })?;
         let protocol = |error: hyper::Error| LocalError::Protocol(error.into());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(protocol)?;
-        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let response = sender.send_request(request).await.map_err(protocol)?;
-        read(response).await
+        Ok((response, connection))
     }
 }
 

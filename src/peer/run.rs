@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::maintenance::releases;
 use crate::peer::Error;
 use crate::peer::job::State;
 use crate::peer::progress::Arrival;
@@ -98,14 +99,11 @@ impl Run {
     /// Makes this store hold what the sources have of the selection. Gives how much the selection is.
     pub(crate) async fn run(self: &Arc<Self>) -> Result<usize, Error> {
         self.state.send_replace(State::Surveying);
-        let plan = self.unless_cancelled(survey::survey(&self.store, &self.sources, &self.selection)).await?;
+        // Until the tags stand, nothing but this job counts on what it brings: garbage collection leaves it alone.
+        let surveyed = survey::survey(&self.store, &self.sources, &self.selection);
+        let (plan, _hold) = self.unless_cancelled(surveyed).await?;
         let Plan { manifests, tags, blobs, targets } = plan;
         self.progress.announce(arriving(&tags));
-        // Until the tags stand, nothing but this job counts on what it brings: garbage collection leaves it alone.
-        let counted_on = blobs.keys().copied();
-        let counted_on =
-            counted_on.chain(manifests.iter().map(|it| it.digest)).chain(tags.iter().map(|it| it.2));
-        let _hold = self.writer()?.hold(counted_on.collect());
         let (stored, missing) = self.partition(blobs).await?;
         self.announce(&missing, stored.len() + manifests.len()).await?;
         self.state.send_replace(State::Copying);
@@ -114,10 +112,31 @@ impl Run {
         self.state.send_replace(State::Publishing);
         self.publish_manifests(manifests).await?;
         for rank in Rank::ALL {
+            if rank == Rank::Release {
+                self.check_closure(&tags).await?;
+            }
             let of_rank = tags.iter().filter(|(name, ..)| Rank::of(name) == rank);
             self.publish_tags(of_rank.cloned().collect()).await?;
         }
         Ok(targets)
+    }
+
+    /// No release becomes visible that lacks something of its payload's own list.
+    async fn check_closure(
+        &self,
+        tags: &[(RepositoryName, storage_layout::Tag, Digest)],
+    ) -> Result<(), Error> {
+        for (name, tag, image) in tags {
+            if name.as_str() != release::IMAGES || release::attached_to(tag).is_some() {
+                continue;
+            }
+            let lacks = releases::lacks(&self.store, *image).await?;
+            if let Some(first) = lacks.first() {
+                let (release, lacks, more) = (*image, first.to_string(), lacks.len() - 1);
+                return Err(Error::Incomplete { release, lacks, more });
+            }
+        }
+        Ok(())
     }
 
     async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -21,8 +21,10 @@ pub(crate) const COMPONENTS: &str = "openshift/release";
 pub struct Selection {
     /// Release images, by digest.
     pub releases: BTreeSet<Digest>,
-    /// Bundles, by name.
+    /// Bundles, by name; or releases by version or tag, until a source says which they are.
     pub bundles: BTreeSet<Tag>,
+    /// The tags of release images, as far as a source has said them.
+    pub tags: BTreeSet<Tag>,
     /// Repositories, whole.
     pub repositories: BTreeSet<RepositoryName>,
 }
@@ -89,8 +91,17 @@ impl Selection {
         }
         match name.as_str() {
             BUNDLES => self.bundles.contains(tag),
-            RELEASE_IMAGES => self.releases.iter().any(|it| tag.as_str().contains(&it.hex().to_string())),
-            COMPONENTS => self.releases.iter().any(|it| tag.as_str().starts_with(&format!("{}-", it.hex()))),
+            RELEASE_IMAGES => {
+                self.tags.contains(tag)
+                    || self.releases.iter().any(|it| tag.as_str().contains(&it.hex().to_string()))
+            }
+            COMPONENTS => {
+                let begins = |release: &str| {
+                    tag.as_str().strip_prefix(release).is_some_and(|rest| rest.starts_with('-'))
+                };
+                self.tags.iter().any(|it| begins(it.as_str()))
+                    || self.releases.iter().any(|it| begins(&it.hex().to_string()))
+            }
             _ => false,
         }
     }

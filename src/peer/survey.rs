@@ -25,8 +25,12 @@ use crate::peer::selection::Rank;
 use crate::peer::selection::Selection;
 use crate::peer::selection::Target;
 use crate::peer::sources::Sources;
+use crate::peer::survey::named::Resolved;
 use crate::store;
+use crate::store::Hold;
 use crate::store::Store;
+
+mod named;
 
 /// How many manifests are fetched at once: they are small, and the wait is the network's.
 const MANIFESTS_AT_ONCE: usize = 16;
@@ -73,14 +77,19 @@ pub(crate) struct Need {
     pub(crate) optional: bool,
 }
 
-/// Finds out what of `selection` the sources have and this store lacks.
+/// Finds out what of `selection` the sources have and this store lacks. As long as the hold lives nothing of it is
+/// garbage.
 pub(crate) async fn survey(
     store: &Store,
     sources: &Arc<Sources>,
     selection: &Selection,
-) -> Result<Plan, Error> {
-    let targets = targets(sources, selection).await?;
-    let mut survey = Survey::default();
+) -> Result<(Plan, Hold), Error> {
+    let Resolved { selection, components } = named::resolve(store, sources, selection).await?;
+    let mut targets = targets(sources, &selection).await?;
+    let listed: HashSet<_> = targets.iter().map(|it| (it.name.clone(), it.digest)).collect();
+    targets.extend(components.into_iter().filter(|it| !listed.contains(&(it.name.clone(), it.digest))));
+    let hold = store.writer().ok_or(Error::ReadOnly)?.hold(Vec::new());
+    let mut survey = Survey::new(hold);
     survey.plan.targets = targets.len();
     let mut wanted = Vec::with_capacity(targets.len());
     for target in targets {
@@ -92,7 +101,7 @@ pub(crate) async fn survey(
         wanted.push((target.name, target.digest));
     }
     survey.follow(store, sources, wanted).await?;
-    Ok(survey.plan)
+    Ok((survey.plan, survey.hold))
 }
 
 type Key = (RepositoryName, Digest);
@@ -106,9 +115,11 @@ enum Gaps {
     Sparse,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Survey {
     plan: Plan,
+    /// Garbage collection leaves alone what was found here, and what is to come, until the job's tags stand.
+    hold: Hold,
     kept: usize,
     seen: HashSet<Key>,
     missing: BTreeMap<Key, (Missing, Vec<Key>)>,
@@ -123,6 +134,11 @@ enum Obtained {
 }
 
 impl Survey {
+    fn new(hold: Hold) -> Self {
+        let (plan, seen, missing) = (Plan::default(), HashSet::new(), BTreeMap::new());
+        Self { plan, hold, kept: 0, seen, missing }
+    }
+
     /// Follows the edges level by level. That a manifest is here does not mean that what it is made of is: it may
     /// have been pulled through, or a blob may have been lost since.
     async fn follow(
@@ -160,6 +176,7 @@ impl Survey {
             while asked.len() < MANIFESTS_AT_ONCE
                 && let Some(key) = queue.next()
             {
+                self.hold.add(key.1);
                 // What lies here is read here and now: a task would cost more than the read.
                 if let Some(manifest) = local(store, &key).await? {
                     self.note(store, &key, Obtained::Here(manifest), &mut next).await?;
@@ -217,7 +234,10 @@ impl Survey {
             let (digest, size) = (child.descriptor.digest, child.descriptor.size);
             if child.role == oci::Role::Manifest {
                 manifests.push((name.clone(), digest));
-            } else if !is_whole(store, name, &digest, size).await? {
+                continue;
+            }
+            self.hold.add(digest);
+            if !is_whole(store, name, &digest, size).await? {
                 let new = || Need { size, repositories: BTreeSet::new(), optional: true };
                 let need = self.plan.blobs.entry(digest).or_insert_with(new);
                 need.optional &= child.is_optional();
