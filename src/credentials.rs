@@ -122,9 +122,17 @@ impl Credentials {
         if !policy.wants_credentials() || origin == Origin::AdminSocket {
             return Ok(policy.anonymous(origin));
         }
+        let files = Files::current(&self.inner.sources);
+        if let Some(identity) = header.and_then(|header| self.inner.verdicts.recognize(header, &files)) {
+            return Ok(identity);
+        }
         match Authorization::parse(header) {
             Authorization::Anonymous => Ok(policy.anonymous(origin)),
-            Authorization::Basic(credential) => self.sign_in(credential, origin).await,
+            Authorization::Basic(credential) => {
+                let identity = self.sign_in(credential, files.clone(), origin).await?;
+                header.inspect(|header| self.inner.verdicts.remember(header, &files, &identity));
+                Ok(identity)
+            }
             Authorization::Bearer(token) => self.holder(&token, now),
             Authorization::Malformed => {
                 self.inner.metrics.failed(AuthFailure::Malformed);
@@ -147,9 +155,13 @@ impl Credentials {
         Ok(self.policy().token_holder(token))
     }
 
-    async fn sign_in(&self, credential: Credential, origin: Origin) -> Result<Identity, Rejected> {
+    async fn sign_in(
+        &self,
+        credential: Credential,
+        files: Files,
+        origin: Origin,
+    ) -> Result<Identity, Rejected> {
         let inner = &self.inner;
-        let files = Files::current(&inner.sources);
         let check = self.check(credential.clone(), files.clone(), origin);
         match inner.verdicts.find_or(&credential, &files, check).await? {
             Verdict::Htpasswd => Ok(self.policy().htpasswd_user(&credential.user)),

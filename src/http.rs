@@ -197,7 +197,7 @@ impl Api {
         }
         let signature = Signature { headers: &parts.headers, uri: &parts.uri, peer };
         let caller = access.caller(signature).await?;
-        note.user = caller.identity().name().map(Into::into);
+        note.user = caller.identity().shared_name();
         let call = Call {
             registry,
             jobs: jobs.as_ref(),

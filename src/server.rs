@@ -101,7 +101,7 @@ impl<S: Service> Server<S> {
         let (abandon, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = Arc::new(Shared {
             service: self.service,
-            http: self.http,
+            http: Arc::new(self.http),
             transport: self.transport,
             shutdown: shutdown.clone(),
             abandon: abandon.clone(),

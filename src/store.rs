@@ -27,6 +27,7 @@ mod blob;
 mod content;
 #[cfg(test)]
 mod contract;
+mod descriptors;
 mod directory;
 mod disk;
 mod error;

@@ -1,5 +1,7 @@
 //! `Identity`, `Action` and `authorize`: the one place that decides.
 
+use std::sync::Arc;
+
 use storage_layout::RepositoryName;
 
 use crate::auth::Right;
@@ -10,7 +12,7 @@ use crate::auth::Token;
 /// Who asks, and what that gives. Made by a [`Policy`](crate::auth::Policy), which knows the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    user: Option<Box<str>>,
+    user: Option<Arc<str>>,
     grant: Grant,
     sign_in: SignIn,
 }
@@ -50,6 +52,11 @@ impl Identity {
     /// The name a credential proved; `None` for anybody.
     pub fn name(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// As [`Identity::name`], to be kept beyond the identity.
+    pub fn shared_name(&self) -> Option<Arc<str>> {
+        self.user.clone()
     }
 
     /// A token for those of `scopes` that this identity has rights to, and with no more than those rights.

@@ -4,6 +4,7 @@
 //! its HMAC-SHA256, each in base64, with a dot between them.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -23,7 +24,7 @@ use crate::auth::Scope;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// Whose; `None` is anybody's.
-    pub user: Option<Box<str>>,
+    pub user: Option<Arc<str>>,
     /// For what.
     pub scopes: Vec<Scope>,
 }
@@ -87,7 +88,7 @@ impl TokenKey {
             return Err(TokenError::Expired);
         }
         let scopes = claims.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
-        Ok(Token { user: claims.user, scopes })
+        Ok(Token { user: claims.user.map(Arc::from), scopes })
     }
 }
 

@@ -10,6 +10,7 @@ use quick_cache::sync::Cache;
 use sha2::Sha256;
 
 use crate::auth::Credential;
+use crate::auth::Identity;
 use crate::credentials::Files;
 use crate::credentials::Rejected;
 
@@ -29,11 +30,18 @@ pub(super) enum Verdict {
 pub(super) struct Verdicts {
     key: Hmac<Sha256>,
     cache: Cache<Key, (Verdict, Files)>,
+    /// Whom whole headers were found to prove, so that those who ask often are known without a look at what theirs
+    /// says.
+    headers: Cache<Key, (Identity, Files)>,
 }
 
 /// How many verdicts are kept. A cluster has a handful of credentials; a client that sends many wrong ones pushes
 /// out the oldest, which then cost one more bcrypt.
 const CAPACITY: usize = 1024;
+
+/// The longest header that is recognized as a whole: those of people and of pull secrets have a hundred bytes. Whoever
+/// sends more has no use of its being hashed first.
+const LONGEST_HEADER: usize = 1024;
 
 /// A credential and the readings of the files that it was held against. As long as an entry is kept, so are the
 /// readings, so no later one can have their addresses.
@@ -44,11 +52,18 @@ struct Key {
     pull_secret: usize,
 }
 
+impl Key {
+    fn new(fingerprint: [u8; 32], files: &Files) -> Self {
+        let (htpasswd, pull_secret) = (files.htpasswd.as_ref(), files.pull_secret.as_ref());
+        Self { fingerprint, htpasswd: address(htpasswd), pull_secret: address(pull_secret) }
+    }
+}
+
 impl Verdicts {
     pub(super) fn new(secret: &[u8]) -> Self {
         // HMAC takes keys of every length (RFC 2104, section 3), so the fallback is never used.
         let key = Hmac::new_from_slice(secret).unwrap_or_else(|_| Hmac::new(&Default::default()));
-        Self { key, cache: Cache::new(CAPACITY) }
+        Self { key, cache: Cache::new(CAPACITY), headers: Cache::new(CAPACITY) }
     }
 
     /// The verdict on `credential` by `files`; `check` finds it if nobody did yet. Whoever asks for the same while
@@ -59,13 +74,31 @@ impl Verdicts {
         files: &Files,
         check: impl Future<Output = Result<Verdict, Rejected>>,
     ) -> Result<Verdict, Rejected> {
-        let key = Key {
-            fingerprint: self.fingerprint(credential),
-            htpasswd: address(files.htpasswd.as_ref()),
-            pull_secret: address(files.pull_secret.as_ref()),
-        };
+        let key = Key::new(self.fingerprint(credential), files);
         let check = async { Ok((check.await?, files.clone())) };
         self.cache.get_or_insert_async(&key, check).await.map(|(verdict, _)| verdict)
+    }
+
+    /// Whom a header that is exactly this proved, by these files.
+    pub(super) fn recognize(&self, header: &[u8], files: &Files) -> Option<Identity> {
+        if header.len() > LONGEST_HEADER {
+            return None;
+        }
+        self.headers.get(&Key::new(self.fingerprint_of(header), files)).map(|(identity, _)| identity)
+    }
+
+    /// Remembers whom a header proves.
+    pub(super) fn remember(&self, header: &[u8], files: &Files, identity: &Identity) {
+        if header.len() > LONGEST_HEADER {
+            return;
+        }
+        let key = Key::new(self.fingerprint_of(header), files);
+        self.headers.insert(key, (identity.clone(), files.clone()));
+    }
+
+    fn fingerprint_of(&self, header: &[u8]) -> [u8; 32] {
+        let mac = self.key.clone().chain_update(b"larder header\0").chain_update(header);
+        mac.finalize().into_bytes().into()
     }
 
     /// A name holds no colon, so joining the two with one is unambiguous.

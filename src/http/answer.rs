@@ -1,5 +1,7 @@
 //! Answers and their headers.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderName;
@@ -53,7 +55,11 @@ pub(super) fn created(status: StatusCode, location: String) -> Response<Body> {
 
 /// `Docker-Content-Digest` and `ETag`, which differ by the quotes.
 pub(super) fn insert_digest(headers: &mut HeaderMap, digest: &Digest) {
-    let quoted = Bytes::from(format!("\"{digest}\""));
+    // Of a sha512 digest; a text that grows while it is written is moved again and again.
+    let mut quoted = String::with_capacity(2 + "sha512:".len() + 128);
+    // Text takes all that is written to it.
+    let _ = write!(quoted, "\"{digest}\"");
+    let quoted = Bytes::from(quoted);
     let bare = quoted.slice(1..quoted.len().saturating_sub(1));
     if let (Ok(bare), Ok(quoted)) =
         (HeaderValue::from_maybe_shared(bare), HeaderValue::from_maybe_shared(quoted))

@@ -57,7 +57,7 @@ pub(super) async fn get(
         Found::Stored(blob) => blob,
         Found::Arriving(blob) => return Ok(arriving(blob, &digest)),
     };
-    let mut response = match conditional::evaluate(headers, &digest.to_string()) {
+    let mut response = match conditional::evaluate(headers, &digest) {
         Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),
         Outcome::NotModified => answer::empty(StatusCode::NOT_MODIFIED),
         Outcome::Send => selected(&blob, selection(headers, &digest, blob.len(), part)?),

@@ -53,7 +53,7 @@ pub(super) async fn get(
         registry.store().tell(digest);
     }
     let manifest = registry.manifest(name, &reference, peers::reach(headers)).await?;
-    let mut response = match conditional::evaluate(headers, &manifest.digest.to_string()) {
+    let mut response = match conditional::evaluate(headers, &manifest.digest) {
         Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),
         Outcome::NotModified => answer::empty(StatusCode::NOT_MODIFIED),
         Outcome::Send => whole(&manifest),

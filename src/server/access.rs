@@ -31,7 +31,7 @@ pub(super) struct Record {
     bytes: u64,
     end: End,
     note: AccessNote,
-    metrics: HttpMetrics,
+    metrics: Arc<HttpMetrics>,
     progress: Arc<Progress>,
 }
 
@@ -52,7 +52,7 @@ impl Record {
         request: &Request<B>,
         peer: PeerInfo,
         progress: Arc<Progress>,
-        metrics: HttpMetrics,
+        metrics: Arc<HttpMetrics>,
     ) -> Self {
         progress.request();
         metrics.in_flight.inc();

@@ -76,7 +76,7 @@ const PLAIN_HTTP_ANSWER: &str = "HTTP/1.1 400 Bad Request\r\n\
 #[derive(Debug)]
 pub(super) struct Shared<S> {
     pub(super) service: Arc<S>,
-    pub(super) http: HttpMetrics,
+    pub(super) http: Arc<HttpMetrics>,
     pub(super) transport: TransportMetrics,
     /// Requests under way are to be finished, and nothing begun.
     pub(super) shutdown: CancellationToken,
@@ -223,7 +223,7 @@ impl<S: Service> Shared<S> {
     }
 
     fn exchange(&self, peer: PeerInfo, progress: &Arc<Progress>, lane: Option<Lane>) -> Arc<Exchange<S>> {
-        let (service, metrics) = (Arc::clone(&self.service), self.http.clone());
+        let (service, metrics) = (Arc::clone(&self.service), Arc::clone(&self.http));
         Arc::new(Exchange { service, peer, progress: Arc::clone(progress), lane, metrics })
     }
 

@@ -74,7 +74,7 @@ pub(super) struct Exchange<S> {
     pub(super) progress: Arc<Progress>,
     /// Where windows go; `None` for a connection that copies.
     pub(super) lane: Option<Lane>,
-    pub(super) metrics: HttpMetrics,
+    pub(super) metrics: Arc<HttpMetrics>,
 }
 
 impl<S: Service> Exchange<S> {
@@ -83,7 +83,8 @@ impl<S: Service> Exchange<S> {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Answer>, Infallible> {
-        let record = Record::begin(&request, self.peer, Arc::clone(&self.progress), self.metrics.clone());
+        let record =
+            Record::begin(&request, self.peer, Arc::clone(&self.progress), Arc::clone(&self.metrics));
         let version = request.version();
         let client = if request.headers().contains_key(EXPECT) { Client::Waits } else { Client::Sends };
         let (head, incoming) = request.into_parts();

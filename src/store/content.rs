@@ -30,9 +30,14 @@ use crate::store::proof::Proof;
 /// Blobs of a store: what is known to be damaged, and the small ones that were read and verified. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Contents {
-    verified: Arc<Cache<Digest, Bytes, ByLength>>,
-    damaged: Arc<Cache<Version, ()>>,
-    sound: Arc<Cache<Version, ()>>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    verified: Cache<Digest, Bytes, ByLength>,
+    damaged: Cache<Version, ()>,
+    sound: Cache<Version, ()>,
     metrics: StoreMetrics,
 }
 
@@ -66,33 +71,34 @@ impl Contents {
 
     pub(super) fn new(metrics: StoreMetrics) -> Self {
         let expected = 1024;
-        Self {
+        let inner = Inner {
             metrics,
-            verified: Arc::new(Cache::with_weighter(expected, Self::KEPT, ByLength)),
-            damaged: Arc::new(Cache::new(Self::DAMAGED)),
-            sound: Arc::new(Cache::new(Self::SOUND)),
-        }
+            verified: Cache::with_weighter(expected, Self::KEPT, ByLength),
+            damaged: Cache::new(Self::DAMAGED),
+            sound: Cache::new(Self::SOUND),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Remembers that this file does not hold what it should.
     pub(super) fn mark_damaged(&self, version: Version) {
-        self.metrics.corrupt.inc();
-        self.damaged.insert(version, ());
+        self.inner.metrics.corrupt.inc();
+        self.inner.damaged.insert(version, ());
     }
 
     /// Whether this file was found not to hold what it should.
     pub(super) fn is_damaged(&self, version: &Version) -> bool {
-        self.damaged.get(version).is_some()
+        self.inner.damaged.get(version).is_some()
     }
 
     /// Remembers that this file holds what it should.
     pub(super) fn mark_sound(&self, version: Version) {
-        self.sound.insert(version, ());
+        self.inner.sound.insert(version, ());
     }
 
     /// Whether this file was found to hold what it should.
     pub(super) fn is_sound(&self, version: &Version) -> bool {
-        self.sound.get(version).is_some()
+        self.inner.sound.get(version).is_some()
     }
 
     /// Hashes a blob, unless that was done before. May wait.
@@ -148,7 +154,7 @@ impl Contents {
 
     /// The verified bytes of a blob that is remembered.
     pub(super) fn remembered(&self, digest: &Digest) -> Option<Bytes> {
-        self.verified.get(digest)
+        self.inner.verified.get(digest)
     }
 
     /// The verified bytes of a blob.
@@ -187,13 +193,13 @@ impl Contents {
 
     /// Forgets a blob that is being removed.
     pub(super) fn forget(&self, digest: &Digest) {
-        self.verified.remove(digest);
+        self.inner.verified.remove(digest);
     }
 
     /// Keeps bytes that have this digest.
     pub(super) fn remember(&self, digest: &Digest, content: &Bytes) {
         if content.len() <= Self::LARGEST_KEPT {
-            self.verified.insert(*digest, content.clone());
+            self.inner.verified.insert(*digest, content.clone());
         }
     }
 }

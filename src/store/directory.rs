@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ use crate::store::Medium;
 use crate::store::Source;
 use crate::store::Version;
 use crate::store::Wait;
+use crate::store::descriptors::Descriptors;
 use crate::store::disk::DiskPath;
 use crate::store::disk::NOTE;
 
@@ -44,6 +46,7 @@ pub struct Directory {
     root: OwnedFd,
     origin: PathBuf,
     medium: Arc<Medium>,
+    descriptors: Arc<Descriptors>,
 }
 
 impl Directory {
@@ -61,7 +64,13 @@ impl Directory {
         let root = rustix::fs::open(origin, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
         let root = File::from(root);
         let medium = media.of(&root, origin).map_err(failed)?;
-        Ok(Self { root: root.into(), origin: origin.to_owned(), medium })
+        let descriptors = media.descriptors(&root).map_err(failed)?;
+        Ok(Self { root: root.into(), origin: origin.to_owned(), medium, descriptors })
+    }
+
+    /// A directory below the root was moved: names mean something else now.
+    pub(super) fn forget_names(&self) {
+        self.descriptors.forget_all();
     }
 
     /// Where it is.
@@ -144,7 +153,7 @@ impl Directory {
         Error::Io { doing, path: self.origin.join(path).display().to_string(), source: error.into() }
     }
 
-    fn stat(&self, fd: &OwnedFd, path: &str, wait: Wait) -> Result<Statx, Error> {
+    fn stat(&self, fd: impl AsFd, path: &str, wait: Wait) -> Result<Statx, Error> {
         // Of a file system on a network or in another process, what the kernel already knows.
         let cached = match wait {
             Wait::Never => AtFlags::STATX_DONT_SYNC,
@@ -171,6 +180,18 @@ impl Directory {
         }
         let file = Extent { file: Arc::new(fd.into()), offset: 0, len: stat.stx_size };
         Poll::Ready(Ok(Some((file, Version::of(&stat)))))
+    }
+
+    /// What is open under a name, if it is still what lies there.
+    pub(super) fn still_open(&self, path: &str) -> Result<Option<Found>, Error> {
+        let Some(found) = self.descriptors.find(path) else { return Ok(None) };
+        let Some(extent) = found.extents.iter().next() else { return Ok(None) };
+        let stat = self.stat(&extent.file, path, Wait::Never)?;
+        if stat.stx_nlink > 0 && Version::of(&stat) == found.version {
+            return Ok(Some(found));
+        }
+        self.descriptors.forget(path);
+        Ok(None)
     }
 
     fn list_path(&self, path: &str) -> Result<Option<Vec<Item>>, Error> {
@@ -226,8 +247,17 @@ impl Source for Directory {
     }
 
     fn open(&self, path: &RelativePath, wait: Wait) -> Poll<Result<Option<Found>, Error>> {
-        let found = ready!(self.open_at(path.as_str(), wait))?;
-        Poll::Ready(Ok(found.map(|(file, version)| Found { extents: Extents::new([file]), version })))
+        let path = path.as_str();
+        if wait == Wait::Never
+            && let Some(found) = self.still_open(path)?
+        {
+            return Poll::Ready(Ok(Some(found)));
+        }
+        let generation = self.descriptors.generation();
+        let Some((file, version)) = ready!(self.open_at(path, wait))? else { return Poll::Ready(Ok(None)) };
+        let found = Found { extents: Extents::new([file]), version };
+        self.descriptors.keep(path, &found, generation);
+        Poll::Ready(Ok(Some(found)))
     }
 
     fn version(&self, path: &RelativePath, wait: Wait) -> Poll<Result<Option<Version>, Error>> {

@@ -50,12 +50,11 @@ impl Links {
         path: &RelativePath,
         wait: Wait,
     ) -> Poll<Result<Option<Digest>, Error>> {
-        let Some(version) = ready!(source.version(path, wait))? else { return Poll::Ready(Ok(None)) };
-        if let Some(digest) = self.known.get(&version) {
+        let Some(found) = ready!(source.open(path, wait))? else { return Poll::Ready(Ok(None)) };
+        if let Some(digest) = self.known.get(&found.version) {
             return Poll::Ready(Ok(Some(digest)));
         }
         let corrupt = |why: String| Error::Corrupt { path: in_source(source, path), why };
-        let Some(found) = ready!(source.open(path, wait))? else { return Poll::Ready(Ok(None)) };
         let content = match found.version.len() {
             0 => return Poll::Ready(Err(corrupt("it is empty".to_owned()))),
             1..=Self::LONGEST => ready!(read_small(&found, source.medium(), wait))?,

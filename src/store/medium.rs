@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::metrics::StoreMetrics;
 use crate::store::Error;
+use crate::store::descriptors::Descriptors;
 
 /// A device, with a name for messages, a bounded number of threads that wait for it, and a count of its faults.
 #[derive(Debug)]
@@ -105,17 +106,37 @@ pub(in crate::store) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The devices in use, each once, whatever roots lie on it. Cheap to clone.
+/// A directory's device and inode.
+type RootId = (u64, u64);
+
+/// The devices in use, each once, whatever roots lie on it, and the open files of each root. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Media {
     known: Arc<Mutex<HashMap<u64, Weak<Medium>>>>,
+    descriptors: Arc<Mutex<HashMap<RootId, Weak<Descriptors>>>>,
     metrics: StoreMetrics,
 }
 
 impl Media {
     /// None yet; what they fail is counted in `metrics`.
     pub fn new(metrics: StoreMetrics) -> Self {
-        Self { known: Arc::default(), metrics }
+        Self { known: Arc::default(), descriptors: Arc::default(), metrics }
+    }
+
+    /// The open files of the directory `root`, which its writer and its readers share.
+    ///
+    /// # Errors
+    /// The system does not say which directory it is.
+    pub(in crate::store) fn descriptors(&self, root: &File) -> io::Result<Arc<Descriptors>> {
+        let stat = fstat(root)?;
+        let mut known = self.descriptors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(descriptors) = known.get(&(stat.st_dev, stat.st_ino)).and_then(Weak::upgrade) {
+            return Ok(descriptors);
+        }
+        known.retain(|_, descriptors| descriptors.strong_count() > 0);
+        let descriptors = Arc::new(Descriptors::new());
+        known.insert((stat.st_dev, stat.st_ino), Arc::downgrade(&descriptors));
+        Ok(descriptors)
     }
 
     /// The device that `file` is read from: itself if it is one, or the one that its file system is on. `root` names

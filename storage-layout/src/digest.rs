@@ -148,7 +148,9 @@ fn nibble(digit: u8) -> Option<u8> {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm, self.hex())
+        f.write_str(self.algorithm.as_str())?;
+        f.write_str(":")?;
+        fmt::Display::fmt(&Hex(self.as_bytes()), f)
     }
 }
 

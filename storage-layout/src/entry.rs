@@ -19,7 +19,8 @@
 //! Source: distribution `registry/storage/paths.go`. Does not know what the
 //! files hold.
 
-use alloc::format;
+use alloc::string::String;
+use core::fmt::Write as _;
 
 use crate::digest::{Algorithm, Digest};
 use crate::dir::{BLOBS, REPOSITORIES};
@@ -54,23 +55,30 @@ impl Entry {
     pub fn path(&self) -> RelativePath {
         const R: &str = REPOSITORIES;
         RelativePath::new(match self {
-            Self::Blob(digest) => {
-                format!("{BLOBS}{}/{:02x}/{}/data", digest.algorithm(), digest.first_byte(), digest.hex())
-            }
+            Self::Blob(digest) => text(format_args!(
+                "{BLOBS}{}/{:02x}/{}/data",
+                digest.algorithm(),
+                digest.first_byte(),
+                digest.hex()
+            )),
             Self::LayerLink(name, digest) => {
-                format!("{R}{name}/_layers/{}/{}/link", digest.algorithm(), digest.hex())
+                text(format_args!("{R}{name}/_layers/{}/{}/link", digest.algorithm(), digest.hex()))
             }
-            Self::RevisionLink(name, digest) => {
-                format!("{R}{name}/_manifests/revisions/{}/{}/link", digest.algorithm(), digest.hex())
-            }
-            Self::TagCurrent(name, tag) => format!("{R}{name}/_manifests/tags/{tag}/current/link"),
-            Self::TagIndex(name, tag, digest) => {
-                format!("{R}{name}/_manifests/tags/{tag}/index/{}/{}/link", digest.algorithm(), digest.hex())
-            }
-            Self::UploadData(name, id) => format!("{R}{name}/_uploads/{id}/data"),
-            Self::UploadStartedAt(name, id) => format!("{R}{name}/_uploads/{id}/startedat"),
+            Self::RevisionLink(name, digest) => text(format_args!(
+                "{R}{name}/_manifests/revisions/{}/{}/link",
+                digest.algorithm(),
+                digest.hex()
+            )),
+            Self::TagCurrent(name, tag) => text(format_args!("{R}{name}/_manifests/tags/{tag}/current/link")),
+            Self::TagIndex(name, tag, digest) => text(format_args!(
+                "{R}{name}/_manifests/tags/{tag}/index/{}/{}/link",
+                digest.algorithm(),
+                digest.hex()
+            )),
+            Self::UploadData(name, id) => text(format_args!("{R}{name}/_uploads/{id}/data")),
+            Self::UploadStartedAt(name, id) => text(format_args!("{R}{name}/_uploads/{id}/startedat")),
             Self::UploadHashState(name, id, algorithm, offset) => {
-                format!("{R}{name}/_uploads/{id}/hashstates/{algorithm}/{offset}")
+                text(format_args!("{R}{name}/_uploads/{id}/hashstates/{algorithm}/{offset}"))
             }
         })
     }
@@ -105,6 +113,17 @@ impl Entry {
         }
     }
 }
+
+/// A text made in one piece: one that grows while it is written is moved again and again.
+fn text(of: core::fmt::Arguments<'_>) -> String {
+    let mut text = String::with_capacity(USUAL_LEN);
+    // Text takes all that is written to it.
+    let _ = text.write_fmt(of);
+    text
+}
+
+/// Longer than nearly every path: what stands around a name, a sha256 digest, and 100 bytes of a name.
+const USUAL_LEN: usize = 256;
 
 /// `<algorithm>/<first two hex digits>/<hex>/data`
 fn parse_blob(path: &str) -> Option<Entry> {

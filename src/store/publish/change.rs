@@ -189,6 +189,7 @@ impl Batch<'_> {
     fn remove(&mut self, at: &DiskPath) -> Result<Outcome, Error> {
         let outcome = self.throw_away(at)?;
         if outcome == Outcome::Done {
+            self.of.tree.forget_names();
             self.dirs.extend(at.parent());
         }
         Ok(outcome)
