@@ -26,6 +26,9 @@ use crate::server::Setup;
 use crate::tree;
 
 mod images;
+mod rate;
+
+pub(crate) use rate::compared as rate_compared;
 
 /// How often a copy is killed.
 const KILLS: u32 = 100;

@@ -23,6 +23,10 @@ use crate::payload::strings;
 use crate::server::Setup;
 use crate::tree;
 
+mod verified;
+
+pub(crate) use verified::mended;
+
 /// The blob that was cut to nothing.
 const EMPTIED: (&str, &str) =
     ("a/b/c/d/e/f", "sha256:98f52a7cf658385b9297bd3c196a73faaddb0cd53284f91eb1a6c91086d9d82f");

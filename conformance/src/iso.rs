@@ -24,6 +24,7 @@ use crate::suite;
 mod giant;
 mod hot;
 
+pub(crate) use giant::make_image;
 pub(crate) use giant::served as giant_served;
 
 /// Into parts of how many bytes the image is cut: none a multiple of a sector, one smaller than any blob.

@@ -76,6 +76,7 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<ExitCode> {
     if cli.steps.iter().any(|name| name == "list") {
         report::list(step::STEPS);
+        report::list(step::ON_REQUEST);
         return Ok(ExitCode::SUCCESS);
     }
     let steps = step::select(&cli.steps)?;

@@ -133,7 +133,7 @@ pub(crate) fn blob(root: &Path, name: &str) -> Result<Vec<u8>> {
 }
 
 /// Every file and directory with its length and time: equal fingerprints mean that nothing was written.
-fn fingerprint(root: &Path) -> Result<Vec<(PathBuf, u64, std::time::SystemTime)>> {
+pub(crate) fn fingerprint(root: &Path) -> Result<Vec<(PathBuf, u64, std::time::SystemTime)>> {
     let mut found = Vec::new();
     let mut waiting = vec![root.join("docker")];
     while let Some(directory) = waiting.pop() {

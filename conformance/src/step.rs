@@ -77,6 +77,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("iso-giant", "an image with a blob of 5 GiB, 20,000 files and long names", &[Tool::Xorriso], iso::giant_served),
     step("copy", "larder copy: verified, complete, and nothing twice", &[], copy::copied),
     step("copy-kill", "SIGKILL at a hundred moments of a copy", &[], copy::killed),
+    step("verify", "larder verify finds what is damaged and mends it", &[], damage::mended),
     step("requests", "requests that mean no good", &[], hostile::requests),
     step("links", "links in the tree that lead out of it", &[], hostile::planted_links),
     step("crowd", "ten thousand connections, and headers without end", &[], hostile::crowd),
@@ -99,6 +100,12 @@ pub(crate) const STEPS: &[Step] = &[
     step("tls", "versions, groups, protocols", &[], handshake::negotiated),
     step("tls-keys", "every form of private key", &[Tool::Openssl], handshake::keys),
     step("tls-reload", "a new certificate without a restart", &[], handshake::reloaded),
+];
+
+/// Steps that run only when they are named: what they show takes minutes, and a machine that does nothing else.
+#[rustfmt::skip] // A table.
+pub(crate) const ON_REQUEST: &[Step] = &[
+    step("rate-copy", "4 GiB copied, verified and durable, against rsync and cp", &[Tool::Xorriso, Tool::Rsync], copy::rate_compared),
 ];
 
 const fn step(
@@ -129,19 +136,19 @@ impl Step {
     }
 }
 
-/// The steps whose names begin with one of `names`; all of them where none is given.
+/// The steps whose names begin with one of `names`; all of [`STEPS`] where none is given.
 ///
 /// # Errors
 /// A name that no step begins with.
 pub(crate) fn select(names: &[String]) -> Result<Vec<&'static Step>> {
+    let all = || STEPS.iter().chain(ON_REQUEST);
     for name in names {
-        if !STEPS.iter().any(|step| step.name.starts_with(name.as_str())) {
+        if !all().any(|step| step.name.starts_with(name.as_str())) {
             bail!("no step is called `{name}`: `cargo conformance list` names them");
         }
     }
-    let chosen =
-        |step: &&Step| names.is_empty() || names.iter().any(|name| step.name.starts_with(name.as_str()));
-    Ok(STEPS.iter().filter(chosen).collect())
+    let chosen = |step: &&Step| names.iter().any(|name| step.name.starts_with(name.as_str()));
+    Ok(if names.is_empty() { STEPS.iter().collect() } else { all().filter(chosen).collect() })
 }
 
 /// An error and what caused it, without a backtrace: the reader looks for the server's fault, not the harness's.

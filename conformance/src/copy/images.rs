@@ -45,7 +45,8 @@ fn write_one(root: &Path, number: usize, image: &Image) -> Result<()> {
     link(&repository.join("_manifests/tags/latest/index").join(&name), manifest)
 }
 
-fn blob(root: &Path, content: &Content) -> Result<()> {
+/// Puts a blob into a tree.
+pub(super) fn blob(root: &Path, content: &Content) -> Result<()> {
     let path = data(root, &content.digest)?;
     fs::create_dir_all(path.parent().context("below the root")?)?;
     Ok(fs::write(path, &content.bytes)?)

@@ -189,8 +189,8 @@ fn fastest_start(bench: &Bench, image: &Path) -> Result<Duration> {
     Ok(fastest)
 }
 
-/// Makes the image, with holes where there is nothing.
-fn make_image(tree: &Path, image: &Path) -> Result<PathBuf> {
+/// Makes an image of a tree, with holes where there is nothing.
+pub(crate) fn make_image(tree: &Path, image: &Path) -> Result<PathBuf> {
     let mut xorriso = Command::new("xorriso");
     xorriso.args(["-as", "mkisofs", "-quiet", "-o", "-"]).args(BUILDER).arg(tree);
     let mut made =
