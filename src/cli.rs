@@ -26,6 +26,7 @@ mod log;
 mod man;
 mod mirror_config;
 mod output;
+mod preflight;
 mod release;
 mod root;
 mod serve;
@@ -63,6 +64,7 @@ enum Command {
     Release(release::Args),
     Root(root::Args),
     MirrorConfig(mirror_config::Args),
+    Preflight(Box<preflight::Args>),
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -119,6 +121,7 @@ impl Cli {
             Command::Release(args) => release::run(&args),
             Command::Root(args) => root::run(&args),
             Command::MirrorConfig(args) => mirror_config::run(&args),
+            Command::Preflight(args) => preflight::run(&args, matches),
             Command::Config(args) => config::run(args, matches),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

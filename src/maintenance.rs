@@ -11,6 +11,7 @@ pub mod documents;
 #[cfg(test)]
 mod fixture;
 pub mod gc;
+pub mod medium;
 mod pace;
 pub mod releases;
 pub mod removal;

@@ -66,6 +66,7 @@ pub use extent::Extent;
 pub use extent::Extents;
 pub use iso::Iso;
 pub use lease::Hold;
+pub use lock::LastEnd;
 pub use medium::Media;
 pub use medium::Medium;
 pub use scan::Hashed;
@@ -153,6 +154,7 @@ impl Store {
                     roots: Arc::clone(&sources),
                     contents: contents.clone(),
                     metrics: metrics.clone(),
+                    lock: None,
                 };
                 open::writer(roots, &media, shared)?
             }
@@ -341,6 +343,14 @@ impl Store {
             Some(writer) => writer.free_space().await,
             None => Ok(0),
         }
+    }
+
+    /// How many bytes can be written where `path` is, or is to be made.
+    ///
+    /// # Errors
+    /// Nothing of the path is there, or it cannot be looked at.
+    pub fn free_at(path: &Path) -> Result<u64, Error> {
+        open::free_at(path)
     }
 
     /// A small document of Larder's own (`ROOT/larder/NAME`), such as the jobs under way; `None` where there is none,

@@ -32,6 +32,7 @@ mod certificate;
 
 pub use certificate::Certificate;
 pub use certificate::CertificateError;
+pub use certificate::Inspection;
 
 /// How long a handshake may take. It is two round trips and some computing; a client on the far side of a satellite
 /// has finished long before.

@@ -28,15 +28,23 @@ pub(super) fn make_root(roots: &[PathBuf]) -> Result<(), Error> {
 /// The writer of the first root that is a writable directory; `None` where none is.
 pub(super) fn writer(roots: &[PathBuf], media: &Media, shared: Shared) -> Result<Option<Writer>, Error> {
     for root in roots.iter().filter(|root| root.is_dir()) {
-        let Some(lock) = Lock::take(root)? else { continue };
+        let Some(lock) = Lock::take(root)?.map(Arc::new) else { continue };
         let tree = Arc::new(Directory::open(root, media)?);
-        let disk = LocalDisk::open(root, lock).map_err(|source| failed("open", root, source))?;
-        let writer = Writer::new(tree, Arc::new(disk), shared)?;
+        let disk = LocalDisk::open(root, Arc::clone(&lock)).map_err(|source| failed("open", root, source))?;
+        let writer = Writer::new(tree, Arc::new(disk), Shared { lock: Some(lock), ..shared })?;
         writer.clean_up();
         return Ok(Some(writer));
     }
     tracing::info!("no root can be written, so there are no pushes");
     Ok(None)
+}
+
+/// How many bytes can be written below the nearest directory of `path` that is there.
+pub(super) fn free_at(path: &Path) -> Result<u64, Error> {
+    let absolute = std::path::absolute(path).map_err(|source| failed("look at", path, source))?;
+    let there = absolute.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
+    let stat = rustix::fs::statvfs(there).map_err(|source| failed("look at", there, source.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// The name of a root that was just made is to last as long as what is stored in it.

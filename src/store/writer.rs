@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -26,11 +27,14 @@ use crate::metrics::UploadEvent;
 use crate::store::Append;
 use crate::store::Directory;
 use crate::store::Error;
+use crate::store::LastEnd;
 use crate::store::append::Pipeline;
 use crate::store::content::Contents;
 use crate::store::disk::Disk;
+use crate::store::disk::DiskPath;
 use crate::store::health::Health;
 use crate::store::lease::Leases;
+use crate::store::lock::Lock;
 use crate::store::medium::blocking;
 use crate::store::publish::Outcome;
 use crate::store::publish::Publisher;
@@ -75,6 +79,9 @@ struct Inner {
     /// Held to read by who adds to a repository, to write by who removes a manifest with all its tags: in between no
     /// tag may come that points at it.
     removal: RwLock<()>,
+    lock: Option<Arc<Lock>>,
+    /// Whether what is in the tree lasts, whoever wrote it.
+    is_settled: AtomicBool,
 }
 
 /// What a writer shares with the reading side of its store.
@@ -82,6 +89,8 @@ pub(super) struct Shared {
     pub(super) roots: Arc<Roots>,
     pub(super) contents: Contents,
     pub(super) metrics: StoreMetrics,
+    /// The lock of the root, where there is one.
+    pub(super) lock: Option<Arc<Lock>>,
 }
 
 impl Writer {
@@ -90,7 +99,8 @@ impl Writer {
 
     /// The writer of the root that `tree` shows.
     pub(super) fn new(tree: Arc<Directory>, disk: Arc<dyn Disk>, shared: Shared) -> Result<Self, Error> {
-        let Shared { roots, contents, metrics } = shared;
+        let Shared { roots, contents, metrics, lock } = shared;
+        let last = lock.as_ref().map_or(LastEnd::Finished, |it| it.last_end());
         let tasks = TaskTracker::new();
         let health = Health::new(tree.path(), Arc::clone(&disk), metrics.clone());
         let leases = Leases::new();
@@ -117,6 +127,8 @@ impl Writer {
             pipeline,
             tasks,
             removal: RwLock::new(()),
+            lock,
+            is_settled: AtomicBool::new(last == LastEnd::Finished),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -307,6 +319,36 @@ impl Writer {
     pub(super) async fn close(&self) {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        if let Some(lock) = self.inner.lock.as_ref().filter(|_| self.inner.is_settled.load(Ordering::Acquire))
+        {
+            lock.finish();
+        }
+    }
+
+    /// How the process ended that wrote here before.
+    pub fn last_end(&self) -> LastEnd {
+        self.inner.lock.as_ref().map_or(LastEnd::Finished, |it| it.last_end())
+    }
+
+    /// Makes what a process that was cut off had named last as long as everything else; `false` where that would wait
+    /// for what others write.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub async fn settle(&self) -> Result<bool, Error> {
+        if self.inner.is_settled.load(Ordering::Acquire) {
+            return Ok(true);
+        }
+        let inner = Arc::clone(&self.inner);
+        blocking(move || match inner.pipeline.disk.sync_all() {
+            None => Ok(false),
+            Some(synced) => {
+                synced.map_err(|error| inner.health.failed("sync", &DiskPath::root(), error))?;
+                inner.is_settled.store(true, Ordering::Release);
+                Ok(true)
+            }
+        })
+        .await
     }
 
     /// Does something to its end, whether or not the caller waits for it: half a push is of no use to anybody.

@@ -110,6 +110,19 @@ impl Plan {
         self.blobs.iter().map(|it| it.len).sum()
     }
 
+    /// How many bytes of it `others` do not have, as far as lengths tell.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn bytes_missing_from(&self, others: &[Arc<dyn Source>]) -> Result<u64, Error> {
+        let mut missing = 0;
+        for blob in &self.blobs {
+            let is_there = Tree(others).blob(&blob.digest)?.is_some_and(|it| it.len() == blob.len);
+            missing += if is_there { 0 } else { blob.len };
+        }
+        Ok(missing)
+    }
+
     /// How many blobs.
     pub fn blobs(&self) -> usize {
         self.blobs.len()

@@ -80,7 +80,7 @@ impl Ready {
             let entry = Entry::TagCurrent(name, called);
             match judge.lacks(&tag.to) {
                 Some(lacks) => ready.withheld.push(Problem::Withheld { entry, lacks }),
-                None if points_at(into, &entry, &tag.to)? => {}
+                None if into.is_settled() && points_at(into, &entry, &tag.to)? => {}
                 None => ready.tags.push(tag.clone()),
             }
         }

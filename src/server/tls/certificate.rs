@@ -19,6 +19,10 @@ use crate::reload;
 use crate::reload::Watched;
 use crate::reload::Watcher;
 
+mod inspection;
+
+pub use inspection::Inspection;
+
 /// A certificate with the ones that lead to its root, and its key.
 #[derive(Debug)]
 pub struct Certificate {
@@ -86,6 +90,11 @@ impl Certificate {
     /// Its serial number in hexadecimal, as `openssl x509 -serial` shows it but in lower case.
     pub fn serial(&self) -> Option<&str> {
         self.details.as_ref().map(|details| details.serial.as_str())
+    }
+
+    /// What a client would look at; `None` where it cannot be read so far.
+    pub fn inspect(&self) -> Option<Inspection> {
+        Inspection::of(&self.key.cert)
     }
 
     /// Until when it is valid.

@@ -39,7 +39,7 @@ pub(in crate::store) const NOTE: &str = "user.larder.boot";
 #[derive(Debug)]
 pub(in crate::store) struct LocalDisk {
     root: OwnedFd,
-    _lock: Lock,
+    _lock: Arc<Lock>,
     can_sync_all: bool,
 }
 
@@ -50,7 +50,7 @@ impl LocalDisk {
     /// `IOV_MAX`.
     const PIECES: usize = 1024;
 
-    pub(in crate::store) fn open(root: &Path, lock: Lock) -> io::Result<Self> {
+    pub(in crate::store) fn open(root: &Path, lock: Arc<Lock>) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(root, flags, Mode::empty())?;
         let can_sync_all =

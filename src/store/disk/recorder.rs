@@ -62,7 +62,7 @@ struct State {
 impl Recorder {
     pub(in crate::store) fn open(root: &Path, sync_all: SyncAll) -> Self {
         let lock = Lock::take(root).unwrap().unwrap();
-        Self { disk: LocalDisk::open(root, lock).unwrap(), sync_all, state: Mutex::default() }
+        Self { disk: LocalDisk::open(root, lock.into()).unwrap(), sync_all, state: Mutex::default() }
     }
 
     pub(in crate::store) fn mark(&self, mark: usize) {

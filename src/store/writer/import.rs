@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use storage_layout::Digest;
 use storage_layout::Entry;
@@ -185,14 +186,18 @@ impl Import {
     /// # Errors
     /// The disk cannot be written.
     pub async fn settle(&self, blobs: Vec<Digest>, links: Vec<Pointer<Entry>>) -> Result<(), Error> {
-        let disk = Arc::clone(&self.inner.pipeline.disk);
-        let synced = blocking(move || Ok(disk.sync_all())).await?;
-        if let Some(Ok(())) = synced {
+        let writer = Writer { inner: Arc::clone(&self.inner) };
+        if writer.settle().await? {
             return Ok(());
         }
         let required = blobs.into_iter().map(Change::Require).collect::<Vec<_>>();
         self.inner.publisher.publish([required], Vec::new()).await?;
         self.link(links).await
+    }
+
+    /// Whether all that is there is known to last. Where it is not, a tag that is there has to be written again.
+    pub fn is_settled(&self) -> bool {
+        self.inner.is_settled.load(Ordering::Acquire)
     }
 
     /// Publishes blobs. A blob that is there already stays as it is.

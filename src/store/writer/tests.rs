@@ -25,7 +25,7 @@ pub(super) fn with_disk(root: &Path, disk: Arc<dyn Disk>) -> Store {
     let (media, metrics) = (Media::default(), StoreMetrics::default());
     let roots = Arc::new(Roots::open(&[root.to_owned()], media.clone()).unwrap());
     let contents = Contents::new(metrics.clone());
-    let shared = Shared { roots: Arc::clone(&roots), contents: contents.clone(), metrics };
+    let shared = Shared { roots: Arc::clone(&roots), contents: contents.clone(), metrics, lock: None };
     let tree = Arc::new(Directory::open(root, &media).unwrap());
     let writer = Writer::new(tree, disk, shared).unwrap();
     Store::of(roots, contents, Some(writer))
