@@ -274,6 +274,11 @@ impl Store {
         self.inner.contents.mark_damaged(*blob.version());
     }
 
+    /// Whether the bytes of a blob were found not to have its digest.
+    pub fn is_damaged(&self, blob: &Blob) -> bool {
+        self.inner.contents.is_damaged(blob.version())
+    }
+
     /// Changes whenever a manifest or a tag of the repository was added or removed, also by another process.
     /// What is derived from the tree may be kept for as long as this stays the same.
     ///

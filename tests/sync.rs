@@ -418,3 +418,30 @@ async fn a_release_that_nobody_has_is_said_to_be_missing() {
     tokio::time::timeout(Duration::from_secs(20), state.wait_for(missing)).await.unwrap().unwrap();
     empty.jobs.cancel(&id);
 }
+
+/// A registry that accepts connections and never says a word.
+async fn silent(stop: CancellationToken) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Some(Ok((socket, _))) = stop.run_until_cancelled(listener.accept()).await {
+            held.push(socket);
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_says_nothing_does_not_hold_up_a_pull() {
+    let source = node(&[]).await;
+    let layer = noise(9, 500_000);
+    push_image(&source, "a/b", "v1", std::slice::from_ref(&layer)).await;
+    let silent = silent(source.stop.clone()).await;
+    let empty = node(&[silent, source.address]).await;
+    let began = std::time::Instant::now();
+    assert_eq!(get(empty.address, "/v2/a/b/manifests/v1").await.0, 200);
+    let blob = get(empty.address, &format!("/v2/a/b/blobs/{}", digest(&layer))).await;
+    assert_eq!(blob.1, layer);
+    assert!(began.elapsed() < Duration::from_secs(6), "it took {:?}", began.elapsed());
+}

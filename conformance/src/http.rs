@@ -8,6 +8,9 @@ use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +38,8 @@ pub(crate) struct Endpoint {
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// The `Authorization` header sent with every request, where there is one.
     pub(crate) authorization: Option<String>,
+    /// The administration socket, where that is spoken to rather than the address.
+    pub(crate) socket: Option<PathBuf>,
 }
 
 /// Something that bytes go into and come out of.
@@ -45,7 +50,13 @@ impl<T: Read + Write + Send> Stream for T {}
 impl Endpoint {
     /// A plain endpoint, spoken to by nobody in particular.
     pub(crate) fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None, authorization: None }
+        Self { address, tls: None, authorization: None, socket: None }
+    }
+
+    /// The administration socket at `path`.
+    pub(crate) fn on(path: &Path) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { socket: Some(path.to_owned()), ..Self::plain(nowhere) }
     }
 
     /// The same server, at another address: behind a proxy.
@@ -74,6 +85,12 @@ impl Endpoint {
 
     /// A new connection, its handshake done.
     pub(crate) fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        if let Some(path) = &self.socket {
+            let socket = UnixStream::connect(path)?;
+            socket.set_read_timeout(Some(STALL))?;
+            socket.set_write_timeout(Some(STALL))?;
+            return Ok(Box::new(socket));
+        }
         let socket = TcpStream::connect_timeout(&self.address, STALL)?;
         socket.set_read_timeout(Some(STALL))?;
         socket.set_write_timeout(Some(STALL))?;

@@ -68,12 +68,17 @@ impl Content {
 impl Layer {
     /// A gzipped archive of one file with `length` random bytes.
     pub(crate) fn random(random: &mut Rng, length: usize) -> Result<Self> {
+        let name = format!("data/{:016x}", random.u64(..));
+        Self::of(&name, &random_bytes(random, length))
+    }
+
+    /// A gzipped archive of one file.
+    pub(crate) fn of(name: &str, content: &[u8]) -> Result<Self> {
         let mut header = tar::Header::new_gnu();
-        header.set_size(length as u64);
+        header.set_size(content.len() as u64);
         header.set_mode(0o644);
         let mut archive = tar::Builder::new(Vec::new());
-        let name = format!("data/{:016x}", random.u64(..));
-        archive.append_data(&mut header, name, random_bytes(random, length).as_slice())?;
+        archive.append_data(&mut header, name, content)?;
         let archive = archive.into_inner()?;
         let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
         gzip.write_all(&archive)?;

@@ -10,6 +10,7 @@ use crate::access;
 use crate::bench::Bench;
 use crate::clients;
 use crate::cluster;
+use crate::collection;
 use crate::copy;
 use crate::crash;
 use crate::damage;
@@ -20,8 +21,10 @@ use crate::hostile;
 use crate::interop;
 use crate::iso;
 use crate::load;
+use crate::nodes;
 use crate::payload;
 use crate::suite;
+use crate::sync_speed;
 use crate::tools::Provided;
 use crate::tools::Tool;
 use crate::wire;
@@ -97,6 +100,13 @@ pub(crate) const STEPS: &[Step] = &[
     step("drop-in", "in distribution's place", &[], dropin::in_its_place),
     step("mirror", "a release through registries.conf, by digest, as CRI-O pulls", &[Tool::Skopeo], cluster::mirror),
     step("node-daemon", "the calls of the cluster's node daemon", &[], cluster::node_daemon),
+    step("sync-speed", "a release from node to node, beside skopeo and distribution", &[Tool::Skopeo, Tool::Distribution2], sync_speed::against_skopeo),
+    step("pull-through", "podman pulls through a node that has nothing", &[Tool::Podman], sync_speed::pulled_through),
+    step("removal", "a release goes while 16 clients pull another", &[], collection::release_removed),
+    step("collection-race", "pushes race garbage collection", &[], collection::race),
+    step("very-many", "thousands of manifests, in bounded memory", &[], collection::very_many),
+    step("nodes", "three nodes: killed, cut off, corrupted, filled up", &[Tool::Iproute, Tool::Distribution2], nodes::three),
+    step("eight-nodes", "eight nodes filled from one", &[Tool::Iproute], nodes::eight),
     step("tls", "versions, groups, protocols", &[], handshake::negotiated),
     step("tls-keys", "every form of private key", &[Tool::Openssl], handshake::keys),
     step("tls-reload", "a new certificate without a restart", &[], handshake::reloaded),

@@ -44,6 +44,8 @@ pub(crate) enum Tool {
     Regctl,
     /// OpenSSL's command, which writes the key formats that rcgen does not.
     Openssl,
+    /// `ip` and `tc`.
+    Iproute,
     /// xorriso, which makes images as the appliance builder does.
     Xorriso,
     /// fuseiso, which mounts an image where the kernel cannot.
@@ -86,6 +88,7 @@ impl Tool {
         Self::Oras,
         Self::Regctl,
         Self::Openssl,
+        Self::Iproute,
         Self::Xorriso,
         Self::Fuseiso,
         Self::Rsync,
@@ -111,6 +114,7 @@ impl Tool {
                 Source::Go { package: "github.com/regclient/regclient/cmd/regctl", version: "v0.11.7" }
             }
             Self::Openssl => Source::Debian { package: "openssl", program: "openssl" },
+            Self::Iproute => Source::Debian { package: "iproute2", program: "tc" },
             Self::Xorriso => Source::Debian { package: "xorriso", program: "xorriso" },
             Self::Fuseiso => Source::Debian { package: "fuseiso", program: "fuseiso" },
             Self::Rsync => Source::Debian { package: "rsync", program: "rsync" },

@@ -16,9 +16,27 @@ const LOWEST: i32 = 19;
 /// # Errors
 /// [`Error::Closed`] where no thread can be had, or it ended in the middle.
 pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    start(move || {
+        step_back();
+        work()
+    })
+    .await
+}
+
+/// Does something that waits for the disk on a thread of its own, in its turn: somebody waits for it, and beside pulls at
+/// full speed one that steps back would have no turn for seconds.
+///
+/// # Errors
+/// As of [`run`].
+pub(super) async fn waited_for<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    start(work).await
+}
+
+async fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     let (done, answer) = oneshot::channel();
     let thread = std::thread::Builder::new().name("larder-upkeep".to_owned()).spawn(move || {
-        step_back();
         // Whoever asked may be gone.
         let _ = done.send(work());
     });

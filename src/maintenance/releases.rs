@@ -97,9 +97,12 @@ pub struct Held {
 /// # Errors
 /// A root cannot be read.
 pub async fn of(store: &Store) -> Result<Vec<Held>, Error> {
-    let (sources, written) = (store.sources(), store.written());
-    background::run(move || {
-        let all = releases(&sources)?;
+    let (sources, written, store) = (store.sources(), store.written(), store.clone());
+    background::waited_for(move || {
+        let tree = Tree(&sources);
+        let is_damaged =
+            |digest: &Digest| tree.blob(digest).ok().flatten().is_some_and(|it| store.is_damaged(&it));
+        let all = survey(tree, is_damaged)?;
         all.into_iter().map(|status| held(&sources, written.as_deref(), status)).collect()
     })
     .await?
@@ -111,7 +114,7 @@ pub async fn of(store: &Store) -> Result<Vec<Held>, Error> {
 /// A root cannot be read.
 pub async fn lacks(store: &Store, image: Digest) -> Result<Vec<Missing>, Error> {
     let sources = store.sources();
-    background::run(move || {
+    background::waited_for(move || {
         let survey = Survey {
             tree: Tree(&sources),
             is_damaged: |_: &Digest| false,

@@ -101,7 +101,7 @@ pub async fn survey(store: &Store, name: &str) -> Result<Option<Removal>, Remova
     let written = store.written().or_else(|| sources.iter().find(|it| it.origin().is_dir()).cloned());
     let Some(written) = written else { return Ok(None) };
     let name = name.to_owned();
-    background::run(move || plan(&sources, &*written, &name)).await?.map(Some)
+    background::waited_for(move || plan(&sources, &*written, &name)).await?.map(Some)
 }
 
 /// Carries out a removal. What was used after the release was published, or somebody counts on, stays.

@@ -81,11 +81,14 @@ pub struct Client {
 }
 
 type Connector = HttpsConnector<HttpConnector>;
+type Pool = hyper_util::client::legacy::Client<Connector, Full<Bytes>>;
 
 #[derive(Debug)]
 struct Inner {
     endpoint: Endpoint,
-    http: hyper_util::client::legacy::Client<Connector, Full<Bytes>>,
+    connector: Connector,
+    /// Replaced when one of its connections was found to be dead: the others are, too, and each would be waited for.
+    pool: std::sync::Mutex<Pool>,
     basic: Option<HeaderValue>,
     token: std::sync::Mutex<Option<Token>>,
     busy: AtomicUsize,
@@ -113,12 +116,9 @@ impl Client {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
+        let pool = std::sync::Mutex::new(new_pool(connector.clone()));
         let (basic, token, busy) = (options.basic, std::sync::Mutex::default(), AtomicUsize::new(0));
-        Self { inner: Arc::new(Inner { endpoint, http, basic, token, busy }) }
+        Self { inner: Arc::new(Inner { endpoint, connector, pool, basic, token, busy }) }
     }
 
     /// Who is asked.
@@ -336,11 +336,19 @@ impl Client {
 
     async fn dial(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
         let endpoint = || self.inner.endpoint.clone();
-        match timeout(HEAD_TIMEOUT, self.inner.http.request(request)).await {
+        let pool = self.inner.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        match timeout(HEAD_TIMEOUT, pool.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(source)) => Err(Error::Unreachable { endpoint: endpoint(), source: Box::new(source) }),
-            Err(_) => Err(Error::Stalled { endpoint: endpoint(), after: HEAD_TIMEOUT }),
+            Err(_) => Err(self.stalled(HEAD_TIMEOUT)),
         }
+    }
+
+    /// Silence for so long. Whoever asks next dials anew, and hears at once if nobody is there.
+    fn stalled(&self, after: Duration) -> Error {
+        let pool = new_pool(self.inner.connector.clone());
+        *self.inner.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = pool;
+        Error::Stalled { endpoint: self.inner.endpoint.clone(), after }
     }
 
     async fn accept(
@@ -385,7 +393,7 @@ impl Client {
         let endpoint = || self.inner.endpoint.clone();
         loop {
             match timeout(stream::STALL_TIMEOUT, body.frame()).await {
-                Err(_) => return Err(Error::Stalled { endpoint: endpoint(), after: stream::STALL_TIMEOUT }),
+                Err(_) => return Err(self.stalled(stream::STALL_TIMEOUT)),
                 Ok(None) => return Ok(None),
                 Ok(Some(Err(source))) => {
                     return Err(Error::Unreachable { endpoint: endpoint(), source: Box::new(source) });
@@ -407,6 +415,13 @@ impl Client {
         let request = format!("{} {}", request.method(), request.uri().path());
         Error::Unauthorized { endpoint: self.inner.endpoint.clone(), request }
     }
+}
+
+fn new_pool(connector: Connector) -> Pool {
+    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_timer(TokioTimer::new())
+        .build(connector)
 }
 
 fn pull_scope(name: &RepositoryName) -> String {

@@ -31,6 +31,7 @@ use crate::peer::run::Run;
 use crate::peer::sources::Origin;
 use crate::peer::sources::Source;
 use crate::peer::sources::Sources;
+use crate::peer::sources::Wanted;
 use crate::peer::transfer::with_jitter;
 use crate::store;
 use crate::store::Store;
@@ -269,7 +270,8 @@ impl Inner {
         let peers = self.peers.iter().filter(|it| !named.contains(it));
         let named = named.iter().map(|it| Source::new(self.dialer.client(it), Origin::Named));
         let peers = peers.map(|it| Source::new(self.dialer.client(it), Origin::Peer));
-        Sources::new(named.chain(peers).collect())
+        let wanted = if job.sources().is_empty() { Wanted::Any } else { Wanted::All };
+        Sources::new(named.chain(peers).collect(), wanted)
     }
 
     async fn remember(&self) -> Result<(), Error> {

@@ -31,6 +31,7 @@ use crate::peer::run::FetchingGuard;
 use crate::peer::sources::Origin;
 use crate::peer::sources::Source;
 use crate::peer::sources::Sources;
+use crate::peer::sources::Wanted;
 use crate::peer::survey::verified;
 use crate::peer::tee::Tee;
 use crate::peer::transfer::Transfer;
@@ -268,7 +269,7 @@ impl Inner {
         let sources = std::iter::once(first.clone()).chain(others).map(|it| Source::new(it, Origin::Named));
         let transfer = Transfer {
             writer: self.store.writer().ok_or(Error::ReadOnly)?,
-            sources: &Sources::new(sources.collect()),
+            sources: &Sources::new(sources.collect(), Wanted::Any),
             progress: &Progress::default(),
             rate: None,
             cancel: &self.shutdown,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use storage_layout::Digest;
 use tokio::time::Instant;
 
+use crate::peer::Error;
 use crate::peer::client::Client;
 use crate::peer::inventory::Have;
 use crate::peer::inventory::HaveRequest;
@@ -81,7 +82,7 @@ impl Source {
         }
     }
 
-    fn is_resting(&self) -> bool {
+    pub(crate) fn is_resting(&self) -> bool {
         self.state().rests_until.is_some_and(|until| until > Instant::now())
     }
 
@@ -114,7 +115,8 @@ impl Source {
         {
             let mut state = self.state();
             let fresh = state.asked.is_some_and(|asked| now.duration_since(asked) < HAVE_AGE);
-            if fresh || state.speaks == Some(Speaks::Oci) || blobs.is_empty() {
+            let rests = state.rests_until.is_some_and(|until| now < until);
+            if fresh || rests || state.speaks == Some(Speaks::Oci) || blobs.is_empty() {
                 return;
             }
             state.asked = Some(now);
@@ -166,6 +168,16 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Sources {
     sources: Vec<std::sync::Arc<Source>>,
+    wanted: Wanted,
+}
+
+/// Which of a job's sources have to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// All that it names: nobody knows what the others would have had.
+    All,
+    /// One of them: it names none, and takes what its peers have.
+    Any,
 }
 
 /// Where to take a blob from now.
@@ -180,12 +192,36 @@ pub(crate) enum Pick {
 }
 
 impl Sources {
-    pub(crate) fn new(sources: Vec<Source>) -> Self {
-        Self { sources: sources.into_iter().map(std::sync::Arc::new).collect() }
+    pub(crate) fn new(sources: Vec<Source>, wanted: Wanted) -> Self {
+        Self { wanted, sources: sources.into_iter().map(std::sync::Arc::new).collect() }
     }
 
     pub(crate) fn all(&self) -> &[std::sync::Arc<Source>] {
         &self.sources
+    }
+
+    /// Asks every source that the job names the same; those that cannot be reached are passed over where one that
+    /// answers is enough.
+    pub(crate) async fn ask_named<T, F>(&self, ask: impl Fn(Client) -> F) -> Result<Vec<T>, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let (mut answers, mut last) = (Vec::new(), None);
+        for source in self.named() {
+            match ask(source.client.clone()).await {
+                Ok(answer) => answers.push(answer),
+                Err(error) if self.wanted == Wanted::Any && error.is_transient() => {
+                    source.failed();
+                    tracing::info!(peer = %source.client.endpoint(), error = %error, "a peer is passed over");
+                    last = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match last {
+            Some(error) if answers.is_empty() => Err(error),
+            _ => Ok(answers),
+        }
     }
 
     /// The sources that the job names.

@@ -299,14 +299,21 @@ pub(crate) async fn fetch_manifest(
     digest: &Digest,
 ) -> Result<(Bytes, oci::Manifest), Error> {
     let mut last = None;
-    for source in sources.named().chain(sources.all().iter().filter(|it| !it.is_named())) {
+    let mut ordered: Vec<_> =
+        sources.named().chain(sources.all().iter().filter(|it| !it.is_named())).collect();
+    // Who cannot be reached costs seconds each time.
+    ordered.sort_by_key(|it| it.is_resting());
+    for source in ordered {
         match source.client.manifest(name, &digest.to_string()).await {
             Ok(Some(manifest)) => match verified(&source.client, manifest, digest) {
                 Ok(manifest) => return Ok(manifest),
                 Err(error) => last = Some(error),
             },
             Ok(None) => {}
-            Err(error) => last = Some(error),
+            Err(error) => {
+                source.failed();
+                last = Some(error);
+            }
         }
     }
     Err(last.unwrap_or_else(|| Error::Missing { what: format!("{name}@{digest}") }))
@@ -338,16 +345,10 @@ fn digest_of(algorithm: Algorithm, content: &[u8]) -> Option<Digest> {
 async fn targets(sources: &Sources, selection: &Selection) -> Result<Vec<Target>, Error> {
     let mut tags = BTreeMap::new();
     let mut untagged = BTreeSet::new();
-    for source in sources.named() {
-        for target in listed(&source.client, selection).await? {
-            match target.tag {
-                Some(tag) => drop(tags.entry((target.name, tag)).or_insert(target.digest)),
-                None => drop(untagged.insert((target.name, target.digest))),
-            }
-            if tags.len() + untagged.len() > TARGETS_LIMIT {
-                let why = format!("it lists more than {TARGETS_LIMIT} manifests");
-                return Err(Error::Protocol { endpoint: source.client.endpoint().clone(), why });
-            }
+    for target in sources.ask_named(|client| listed(client, selection)).await?.into_iter().flatten() {
+        match target.tag {
+            Some(tag) => drop(tags.entry((target.name, tag)).or_insert(target.digest)),
+            None => drop(untagged.insert((target.name, target.digest))),
         }
     }
     let tagged = tags.into_iter().map(|((name, tag), digest)| Target { name, digest, tag: Some(tag) });
@@ -355,7 +356,8 @@ async fn targets(sources: &Sources, selection: &Selection) -> Result<Vec<Target>
     Ok(tagged.chain(untagged).collect())
 }
 
-async fn listed(client: &Client, selection: &Selection) -> Result<Vec<Target>, Error> {
+async fn listed(client: Client, selection: &Selection) -> Result<Vec<Target>, Error> {
+    let client = &client;
     let all = match client.lines(inventory::PATH, None).await? {
         Some(lines) => from_inventory(client, lines, selection).await?,
         None => from_listings(client, selection).await?,

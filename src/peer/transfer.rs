@@ -34,6 +34,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long a source may take for the first byte before another that has the blob is asked too: most answer within
+/// milliseconds, and a second request costs little where they do not.
+const HEDGE_AFTER: Duration = Duration::from_millis(1500);
 /// Over how long a source's speed is judged.
 const SLOW_AFTER: Duration = Duration::from_secs(10);
 /// Below how many bytes a second another source is preferred, if one has the blob: a tenth of a 10 Mbit/s link.
@@ -119,18 +122,61 @@ impl Transfer<'_> {
         }
     }
 
-    async fn attempt(&self, source: &Source, tee: &mut Tee) -> Result<Attempt, Error> {
+    /// The bytes of the blob from `offset` on, from `source`, or from another that has the blob where that one is slow to
+    /// begin; `None` where it is not there.
+    async fn open(
+        &self,
+        source: &std::sync::Arc<Source>,
+        offset: u64,
+    ) -> Result<Option<(std::sync::Arc<Source>, BlobStream)>, Error> {
+        let first = self.open_at(source.clone(), offset);
+        tokio::pin!(first);
+        tokio::select! {
+            opened = &mut first => return opened,
+            () = tokio::time::sleep(HEDGE_AFTER) => {}
+        }
+        let here = source.client.endpoint().authority().to_owned();
+        let other = match self.sources.pick(self.digest, &HashMap::from([(here, TRIES_PER_SOURCE)])) {
+            Pick::From(other) => other,
+            Pick::Later(_) | Pick::Nobody => return first.await,
+        };
+        let second = self.open_at(other, offset);
+        tokio::pin!(second);
+        tokio::select! {
+            opened = &mut first => match opened {
+                Ok(Some(opened)) => Ok(Some(opened)),
+                failed => second.await.ok().flatten().map_or(failed, |opened| Ok(Some(opened))),
+            },
+            opened = &mut second => match opened {
+                Ok(Some(opened)) => Ok(Some(opened)),
+                Ok(None) | Err(_) => first.await,
+            },
+        }
+    }
+
+    async fn open_at(
+        &self,
+        source: std::sync::Arc<Source>,
+        offset: u64,
+    ) -> Result<Option<(std::sync::Arc<Source>, BlobStream)>, Error> {
+        let stream = source.client.blob(self.name, self.digest, offset).await?;
+        Ok(stream.map(|stream| (source, stream)))
+    }
+
+    async fn attempt(&self, source: &std::sync::Arc<Source>, tee: &mut Tee) -> Result<Attempt, Error> {
+        let mut from = source.clone();
         let mut append =
             self.writer.resume_upload(self.name, upload_id(self.digest), self.digest.algorithm()).await?;
         let offset = append.offset();
         tee.attempt(offset);
         if offset < self.size || self.size == 0 {
-            let Some(stream) = source.client.blob(self.name, self.digest, offset).await? else {
+            let Some((opened, stream)) = self.open(source, offset).await? else {
                 append.close().await?;
                 return Ok(Attempt::Absent);
             };
+            from = opened;
             self.progress.resumed(offset);
-            let outcome = self.receive(stream, &mut append, source, tee).await;
+            let outcome = self.receive(stream, &mut append, &from, tee).await;
             let held = append.close().await?;
             match outcome {
                 Ok(Attempt::Stored) => {}
@@ -144,7 +190,7 @@ impl Transfer<'_> {
             append.close().await?;
             self.progress.resumed(offset);
         }
-        let outcome = self.finish(source).await?;
+        let outcome = self.finish(&from).await?;
         tee.verified().await;
         Ok(outcome)
     }

@@ -64,13 +64,12 @@ pub(super) async fn resolve(
         return Ok(resolved);
     }
     let mut found = BTreeSet::new();
-    for source in sources.named() {
-        for offered in offered(store, &source.client).await? {
-            let names = offered.names_in(selection);
-            if !names.is_empty() {
-                found.extend(names);
-                resolved.add(offered);
-            }
+    let answers = sources.ask_named(|client| async move { offered(store, &client).await }).await?;
+    for offered in answers.into_iter().flatten() {
+        let names = offered.names_in(selection);
+        if !names.is_empty() {
+            found.extend(names);
+            resolved.add(offered);
         }
     }
     let digests = selection.releases.iter().map(ToString::to_string);
