@@ -228,10 +228,29 @@ fn cipher_suites(tls: &mut Section, issues: &mut Issues) -> Option<Setting<Vec<C
 const TLS13_SUITES: &[&str] =
     &["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
 
+/// What every response has to say rightly for itself.
+const OWN_HEADERS: [&str; 11] = [
+    "Connection",
+    "Content-Length",
+    "Content-Range",
+    "Content-Type",
+    "Date",
+    "Docker-Content-Digest",
+    "Docker-Distribution-Api-Version",
+    "ETag",
+    "Location",
+    "Transfer-Encoding",
+    "WWW-Authenticate",
+];
+
 fn headers(mut headers: Section, issues: &mut Issues) -> Option<Setting<Vec<(String, String)>>> {
     let source = headers.any_origin()?;
     let mut all = Vec::new();
     for name in headers.names() {
+        if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
+            headers.no_effect(&name, "each response says this for itself", issues);
+            continue;
+        }
         let values = headers.texts(&name, issues).map(|it| it.value).unwrap_or_default();
         all.extend(values.into_iter().map(|value| (name.clone(), value)));
     }

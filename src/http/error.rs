@@ -81,7 +81,7 @@ pub(super) enum Error {
     /// A `Content-Range` that breaks the grammar.
     #[error("invalid Content-Range: it is written first-last, in bytes")]
     ContentRange,
-    /// A chunk of an upload begins in the wrong place.
+    /// A chunk of an upload begins in the wrong place, or while another arrives.
     #[error("{error}")]
     OutOfOrder {
         /// What is wrong.
@@ -226,7 +226,8 @@ impl Error {
             Self::Add(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Peer(_) => StatusCode::BAD_GATEWAY,
             Self::TooManyTags(_) => StatusCode::URI_TOO_LONG,
-            Self::OutOfOrder { .. } | Self::RangeUnsatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::OutOfOrder { error, .. } => of_registry::status(error),
+            Self::RangeUnsatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::ManifestTooLarge | Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::Registry(error) => of_registry::status(error),
@@ -348,8 +349,12 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        // Some say what led to them in their own words already.
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
         source = cause.source();
     }
     text
@@ -407,7 +412,7 @@ mod tests {
             (Error::BodyBroken("reset".into()), 400, "BLOB_UPLOAD_INVALID"),
             (E::BlobUnknown(digest()).into(), 404, "BLOB_UNKNOWN"),
             (E::NameUnknown(RepositoryName::parse("a").unwrap()).into(), 404, "NAME_UNKNOWN"),
-            (E::UploadBusy.into(), 409, "BLOB_UPLOAD_INVALID"),
+            (E::UploadBusy { holds: 5 }.into(), 409, "BLOB_UPLOAD_INVALID"),
             (E::SizeInvalid { declared: 1, received: 2 }.into(), 400, "SIZE_INVALID"),
             (E::DigestMismatch { claimed: digest(), computed: digest() }.into(), 400, "DIGEST_INVALID"),
             (E::ManifestBlobUnknown(vec![digest()]).into(), 400, "MANIFEST_BLOB_UNKNOWN"),

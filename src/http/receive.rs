@@ -44,8 +44,14 @@ where
     /// Reads all into a chunk of an upload. What arrived before an error stays: the client may go on from there.
     pub(super) async fn into_chunk(mut self, mut chunk: Chunk) -> Result<u64, Error> {
         while !chunk.is_too_long() {
-            let Some(data) = self.next().await? else { break };
-            chunk.write(data).await?;
+            match self.next().await {
+                Ok(Some(data)) => chunk.write(data).await?,
+                Ok(None) => break,
+                Err(error) => {
+                    chunk.keep().await;
+                    return Err(error);
+                }
+            }
         }
         Ok(chunk.close().await?)
     }

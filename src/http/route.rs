@@ -134,7 +134,7 @@ fn named<'a>(name: &'a str, route: impl FnOnce(&'a str) -> Route<'a>) -> Option<
 /// One segment, decoded. A slash in disguise would be a second segment, so it names nothing.
 fn decode(segment: &str) -> Option<Cow<'_, str>> {
     if !segment.contains('%') {
-        return Some(Cow::Borrowed(segment)).filter(|it| !it.is_empty());
+        return Some(Cow::Borrowed(segment)).filter(|it| !it.is_empty() && !it.contains('/'));
     }
     let decoded = percent_decode_str(segment).decode_utf8().ok()?;
     if decoded.is_empty() || decoded.contains('/') { None } else { Some(decoded) }

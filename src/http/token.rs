@@ -36,7 +36,8 @@ pub(super) fn get(caller: &Caller<'_>, asked: Query<'_>) -> Result<Response<Body
         return Err(caller.challenge());
     }
     let asked: Vec<String> = asked.all("scope").map(Into::into).collect();
-    let asked = asked.iter().flat_map(|it| it.split(' ')).filter_map(Scope::parse);
+    // A space may be written `+` in a query (`url.Values.Encode`), and no scope has a plus.
+    let asked = asked.iter().flat_map(|it| it.split([' ', '+'])).filter_map(Scope::parse);
     let scopes: Vec<Scope> = asked.take(Scope::MAX).collect();
     let (token, lifetime) = caller.credentials().issue_token(identity, &scopes, SystemTime::now());
     // No `issued_at`: clients compare it with their own clocks, and take it as now where it is missing.

@@ -191,7 +191,7 @@ async fn open(
 ) -> Result<Chunk, Error> {
     let place = place(headers)?;
     registry.append(name, id, place).await.map_err(|error| match error {
-        registry::Error::OutOfOrder { holds, .. } => {
+        registry::Error::OutOfOrder { holds, .. } | registry::Error::UploadBusy { holds } => {
             Error::OutOfOrder { error, location: location(name, id), range: held(holds) }
         }
         error => error.into(),

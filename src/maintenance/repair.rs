@@ -60,7 +60,12 @@ pub async fn repair(
     for (problem, remedy) in first.into_iter().chain(then) {
         let outcome = match apply(store, remedy).await {
             Ok(outcome) => outcome,
-            Err(error @ (Error::NoSpace { .. } | Error::BecameReadOnly { .. } | Error::Closed)) => {
+            Err(
+                error @ (Error::NoSpace { .. }
+                | Error::NoInodes { .. }
+                | Error::BecameReadOnly { .. }
+                | Error::Closed),
+            ) => {
                 return Err(error);
             }
             Err(error) => Outcome::Left { why: error.to_string() },

@@ -157,6 +157,11 @@ struct Document {
 impl Document {
     fn agreed_type(&self, content_type: Option<&str>) -> Result<ManifestType, ManifestError> {
         let sent = content_type.and_then(ManifestType::parse);
+        // What says of itself that it is something else is no manifest. Some send documents as what they are written in.
+        let other = content_type.filter(|it| sent.is_none() && !matches!(it.trim(), "" | "application/json"));
+        if let Some(other) = other {
+            return Err(ManifestError::ContentType(other.to_owned()));
+        }
         if self.media_type.is_empty() {
             return match sent {
                 Some(docker @ (ManifestType::DockerImage | ManifestType::DockerList)) => {
@@ -206,6 +211,9 @@ pub enum ManifestError {
     /// Its media type is not one of the four.
     #[error("media type `{0}` is not that of a manifest or index of OCI or Docker (schema 2)")]
     MediaType(String),
+    /// It was sent as something that is none of the four.
+    #[error("sent as `{0}`, which is not the media type of a manifest or index of OCI or Docker (schema 2)")]
+    ContentType(String),
     /// It is one of Docker's, which must say so themselves.
     #[error("a document of media type `{0}` must have a mediaType member")]
     NoMediaType(&'static str),
@@ -292,6 +300,7 @@ mod tests {
     fn refused() {
         for (document, content_type, expected) in [
             ("", None, "EOF while parsing"),
+            (r#"{"schemaVersion":2,"config":$D,"layers":[]}"#, Some("text/plain"), "sent as `text/plain`"),
             ("{}{}", None, "trailing characters"),
             ("[]", None, "expected an object"),
             (r#"[2,"",$D]"#, None, "expected an object"),

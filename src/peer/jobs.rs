@@ -318,7 +318,10 @@ fn reason(error: &Error) -> &'static str {
         Error::Unauthorized { .. } => "Unauthorized",
         Error::Missing { .. } => "ReleaseImageNotFound",
         Error::Incomplete { .. } => "ReleaseImageNotAvailable",
-        Error::NoSpace { .. } | Error::Store(store::Error::NoSpace { .. }) => "NotEnoughStorageSpace",
+        Error::NoSpace { .. }
+        | Error::Store(store::Error::NoSpace { .. } | store::Error::NoInodes { .. }) => {
+            "NotEnoughStorageSpace"
+        }
         Error::ReadOnly => "ReadOnly",
         Error::Cancelled => "Cancelled",
         Error::Protocol { .. } | Error::TooLarge { .. } | Error::WrongDigest { .. } => "InvalidContent",

@@ -43,7 +43,10 @@ pub enum Error {
     UploadUnknown(UploadId),
     /// Another request appends to the upload.
     #[error("another request is writing to this upload")]
-    UploadBusy,
+    UploadBusy {
+        /// How many bytes have arrived.
+        holds: u64,
+    },
     /// A chunk does not begin where the upload ends.
     #[error("the chunk begins at {begins}, and the upload holds {holds} bytes")]
     OutOfOrder {
@@ -88,7 +91,7 @@ pub enum Error {
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
-            store::Error::UploadBusy => Self::UploadBusy,
+            store::Error::UploadBusy { holds } => Self::UploadBusy { holds },
             error => Self::Store(error),
         }
     }

@@ -129,6 +129,14 @@ impl Chunk {
         self.declared.is_some_and(|declared| self.received > declared)
     }
 
+    /// Gives up the rest of the chunk, and waits until what arrived is kept: who is told of the error asks how much
+    /// that is.
+    pub async fn keep(self) {
+        if let Err(error) = self.append.close().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot keep all of a chunk");
+        }
+    }
+
     /// Ends the chunk; gives how many bytes the upload now holds.
     ///
     /// # Errors

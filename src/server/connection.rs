@@ -53,6 +53,10 @@ use crate::server::transport::Plain;
 /// send 1,024 ranges in one header and tokens of tens of KiB; more than 64 KiB in all has not been seen.
 const BUFFER_LIMIT: usize = 128 << 10;
 
+/// How many header lines a request may have; hyper's own limit is 100. What they may be together is limited by
+/// [`BUFFER_LIMIT`].
+const HEADER_LIMIT: usize = 1024;
+
 /// How many requests may be under way on one HTTP/2 connection. `oc` runs dozens and asks for at least 100.
 const STREAM_LIMIT: u32 = 128;
 
@@ -197,6 +201,7 @@ impl<S: Service> Shared<S> {
             // `Progress` has the limits: hyper's would count the time between requests as part of the head's.
             .header_read_timeout(None)
             .max_buf_size(BUFFER_LIMIT)
+            .max_headers(HEADER_LIMIT)
             .serve_connection(TokioIo::new(io), service);
         self.drive(pin!(connection), progress).await
     }

@@ -35,6 +35,7 @@ use crate::server::access::HasBody;
 use crate::server::access::Record;
 use crate::server::progress::Progress;
 use crate::server::request_body::Client;
+use crate::server::request_body::Unread;
 
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
@@ -92,18 +93,20 @@ impl<S: Service> Exchange<S> {
         // On the heap: it has several KiB, which hyper would move with every request and keep with every idle connection.
         let answering = Box::pin(self.service.respond(Request::from_parts(head, body), self.peer));
         let mut response = answering.await;
-        if let Some(rest) = rest
-            && version < Version::HTTP_2
-            && !rest.settle(client).await
-        {
-            self.progress.left_unread();
-            // Said so that the client does not send its next request into a connection that is being closed.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let mut unread = None;
+        if let Some(rest) = rest {
+            if version >= Version::HTTP_2 {
+                unread = rest.unread();
+            } else if !rest.settle(client).await {
+                self.progress.left_unread();
+                // Said so that the client does not send its next request into a connection that is being closed.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
         }
-        Ok(self.send(response, record))
+        Ok(self.send(response, record, unread))
     }
 
-    fn send(&self, response: Response<Body>, mut record: Record) -> Response<Answer> {
+    fn send(&self, response: Response<Body>, mut record: Record, unread: Option<Unread>) -> Response<Answer> {
         let (mut head, body) = response.into_parts();
         let sending = match &self.lane {
             Some(lane) => Sending::over(lane, body),
@@ -111,7 +114,7 @@ impl<S: Service> Exchange<S> {
         };
         let note = head.extensions.remove::<AccessNote>().unwrap_or_default();
         record.answered(head.status, note, has_body(&sending));
-        Response::from_parts(head, Answer { sending, record })
+        Response::from_parts(head, Answer { sending, record, unread })
     }
 }
 
@@ -120,6 +123,8 @@ impl<S: Service> Exchange<S> {
 pub(super) struct Answer {
     sending: Sending,
     record: Record,
+    /// What HTTP/2 would answer with a reset of the stream if it were dropped before the answer's end.
+    unread: Option<Unread>,
 }
 
 impl http_body::Body for Answer {
@@ -132,12 +137,17 @@ impl http_body::Body for Answer {
     ) -> Poll<Option<Result<Frame<Chunk>, body::Error>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.sending).poll_frame(cx));
+        if frame.is_none()
+            && let Some(unread) = &mut this.unread
+        {
+            ready!(unread.poll(cx));
+        }
         this.record.sent(frame.as_ref(), has_body(&this.sending));
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.sending.is_end_stream()
+        self.unread.is_none() && self.sending.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

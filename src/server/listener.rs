@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -196,6 +197,10 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
 
 /// Removes the socket of a server that is gone; leaves that of one that answers, and anything else.
 fn remove_stale(path: &Path) -> io::Result<()> {
+    // Connecting to a file is refused as well.
+    if !std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket()) {
+        return Ok(());
+    }
     let connected = std::os::unix::net::UnixStream::connect(path);
     match connected.map_err(|error| error.kind()) {
         Err(io::ErrorKind::ConnectionRefused) => Ok(rustix::fs::unlink(path)?),

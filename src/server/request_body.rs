@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +32,11 @@ const SWALLOW_LIMIT: u64 = 64 << 10;
 
 /// How long an answer waits for such a body. It has usually come with the head.
 const SWALLOW_TIME: Duration = Duration::from_millis(100);
+
+/// How much of an unwanted body is read over HTTP/2 while its answer is on its way, and for how long: as much as a
+/// connection that is closed reads before it is (`transport::linger`).
+const UNREAD_LIMIT: u64 = 8 << 20;
+const UNREAD_TIME: Duration = Duration::from_secs(5);
 
 /// A request's body.
 pub struct RequestBody {
@@ -143,8 +149,39 @@ impl Rest {
             && timeout(SWALLOW_TIME, read_to_end(&mut incoming)).await.unwrap_or(false)
     }
 
+    /// What is left, to be read while the answer is on its way; `None` where that is nothing.
+    pub(super) fn unread(&self) -> Option<Unread> {
+        let incoming = self.lock().take()?;
+        Some(Unread { incoming, left: UNREAD_LIMIT, until: Box::pin(sleep(UNREAD_TIME)) })
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Incoming>> {
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The rest of a request over HTTP/2 that was answered before its end. A stream that is reset while its client sends
+/// loses the answer with some clients (curl 7.88): so it is read on for a while before the answer ends.
+#[derive(Debug)]
+pub(super) struct Unread {
+    incoming: Incoming,
+    left: u64,
+    until: Pin<Box<Sleep>>,
+}
+
+impl Unread {
+    /// Ready when nothing is left, or enough was read.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.left > 0 && self.until.as_mut().poll(cx).is_pending() {
+            match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    let len = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    self.left = self.left.saturating_sub(len.max(1));
+                }
+                Some(Err(_)) | None => self.left = 0,
+            }
+        }
+        Poll::Ready(())
     }
 }
 

@@ -92,6 +92,8 @@ pub(super) struct Space {
     pub(super) total: u64,
     /// Whether it is mounted read-only.
     pub(super) is_read_only: bool,
+    /// Whether no file can be made, however much space there is.
+    pub(super) is_out_of_inodes: bool,
 }
 
 /// A file that is open. Cheap to clone.

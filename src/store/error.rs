@@ -81,6 +81,12 @@ pub enum Error {
         /// Where.
         path: PathBuf,
     },
+    /// The file system has no room for another file.
+    #[error("no inodes left at {}", path.display())]
+    NoInodes {
+        /// Where.
+        path: PathBuf,
+    },
     /// The root turned read-only under a writer.
     #[error("{} has become read-only", path.display())]
     BecameReadOnly {
@@ -103,7 +109,10 @@ pub enum Error {
     },
     /// Another request appends to the upload.
     #[error("the upload is being written by another request")]
-    UploadBusy,
+    UploadBusy {
+        /// How many bytes have arrived.
+        holds: u64,
+    },
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,

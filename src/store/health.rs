@@ -24,6 +24,7 @@ use crate::store::disk::Space;
 pub(super) struct Health {
     root: Arc<Path>,
     disk: Arc<dyn Disk>,
+    /// Why the last write was refused, if all may be: the next look writes a little to find out.
     fault: Arc<Mutex<Option<Errno>>>,
     metrics: StoreMetrics,
 }
@@ -47,13 +48,16 @@ impl Health {
     /// A refusal of the system, in the store's words.
     pub(super) fn failed(&self, doing: &'static str, path: &DiskPath, source: io::Error) -> Error {
         let path = self.root.join(path.as_str());
-        match source.raw_os_error().map(Errno::from_raw_os_error) {
+        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+        if errno.is_some_and(is_of_all_writes) {
+            *self.fault() = errno;
+        }
+        match errno {
             Some(Errno::NOSPC | Errno::DQUOT) => self.no_space(),
             Some(Errno::ROFS) => Error::BecameReadOnly { path: self.root.to_path_buf() },
             errno => {
-                if let Some(errno @ (Errno::IO | Errno::NXIO | Errno::NODEV)) = errno {
+                if let Some(Errno::IO | Errno::NXIO | Errno::NODEV | Errno::UCLEAN) = errno {
                     tracing::error!(doing, path = %path.display(), error = %source, "the disk fails");
-                    *self.fault() = Some(errno);
                 }
                 Error::Io { doing, path: path.display().to_string(), source }
             }
@@ -118,12 +122,25 @@ impl Health {
     }
 
     fn no_space(&self) -> Error {
-        let free = self.disk.space().map_or(0, |space| space.free);
+        let path = PathBuf::from(&*self.root);
+        let space = self.disk.space().ok();
+        let free = space.map_or(0, |space| space.free);
         self.metrics.free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
-        Error::NoSpace { free, path: PathBuf::from(&*self.root) }
+        match space {
+            Some(space) if space.is_out_of_inodes => Error::NoInodes { path },
+            _ => Error::NoSpace { free, path },
+        }
     }
 
     fn fault(&self) -> std::sync::MutexGuard<'_, Option<Errno>> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a refusal may well be one of all writes: of the disk or of the file system, or of a root whose owner or mode
+/// was changed. A file system that the kernel stopped after an error still calls itself writable (`emergency_ro`).
+fn is_of_all_writes(errno: Errno) -> bool {
+    const OF_THE_DISK: [Errno; 4] = [Errno::IO, Errno::NXIO, Errno::NODEV, Errno::UCLEAN];
+    const OF_THE_ROOT: [Errno; 5] = [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS, Errno::PERM];
+    OF_THE_DISK.contains(&errno) || OF_THE_ROOT.contains(&errno)
 }

@@ -62,6 +62,7 @@ struct Inner {
     metrics: StoreMetrics,
     durable: Durable,
     queue: Mutex<Queue>,
+    trash: Mutex<Trash>,
     /// Tells the names of this process's staged files from those that a crash left.
     session: String,
     staged: AtomicU64,
@@ -71,6 +72,16 @@ struct Inner {
 struct Queue {
     waiting: VecDeque<Publication>,
     is_served: bool,
+}
+
+/// What was renamed away and is being taken apart, by a thread of its own: a directory of a thousand tags or a blob of
+/// some gigabytes takes a disk seconds, and nobody's push is to wait for that.
+#[derive(Debug, Default)]
+struct Trash {
+    waiting: Vec<DiskPath>,
+    is_served: bool,
+    /// Those who want to know when all of it is gone.
+    watchers: Vec<oneshot::Sender<()>>,
 }
 
 /// Changes in steps: those of each are durable before those of the next are made.
@@ -108,6 +119,7 @@ impl Publisher {
             metrics,
             durable: Durable::new(),
             queue: Mutex::default(),
+            trash: Mutex::default(),
             session,
             staged: AtomicU64::new(0),
         };
@@ -147,8 +159,16 @@ impl Publisher {
     pub(super) fn stage_at(&self, path: DiskPath, content: &[u8]) -> Result<Staged, Error> {
         let failed = |error| self.inner.health.failed("write", &path, error);
         let file = self.inner.disk.create(&path).map_err(failed)?;
-        self.inner.disk.write(&file, 0, &[IoSlice::new(content)]).map_err(failed)?;
+        if let Err(error) = self.inner.disk.write(&file, 0, &[IoSlice::new(content)]) {
+            let _ = self.inner.disk.remove_file(&path);
+            return Err(failed(error));
+        }
         Ok(Staged { path, file })
+    }
+
+    /// Removes what was staged and is not to be published. May wait.
+    pub(super) fn discard(&self, staged: impl IntoIterator<Item = DiskPath>) {
+        staged.into_iter().for_each(|path| self.inner.discard(&path));
     }
 
     /// Stages a directory. May wait.
@@ -181,9 +201,23 @@ impl Publisher {
         queue.waiting.push_back(publication);
         if !queue.is_served {
             queue.is_served = true;
-            let inner = Arc::clone(&self.inner);
-            self.tasks.spawn_blocking(move || inner.serve());
+            let (inner, tasks) = (Arc::clone(&self.inner), self.tasks.clone());
+            self.tasks.spawn_blocking(move || inner.serve(&tasks));
         }
+    }
+
+    /// Waits until what was removed so far has given back its space.
+    pub(super) async fn emptied(&self) {
+        let (watcher, emptied) = oneshot::channel();
+        {
+            let mut trash = self.inner.trash();
+            if !trash.is_served {
+                return;
+            }
+            trash.watchers.push(watcher);
+        }
+        // Whoever empties it ends, one way or the other.
+        let _ = emptied.await;
     }
 }
 
@@ -194,10 +228,11 @@ const TRASH: &str = "trash";
 
 impl Inner {
     /// Publishes what waits until nothing does.
-    fn serve(&self) {
+    fn serve(self: &Arc<Self>, tasks: &TaskTracker) {
         let serving = Serving(self);
         while let Some(publications) = serving.next() {
-            let unfinished = self.publish(publications);
+            let (unfinished, trash) = self.publish(publications);
+            self.take_apart(trash, tasks);
             let mut queue = self.queue();
             for publication in unfinished.into_iter().rev() {
                 queue.waiting.push_front(publication);
@@ -205,8 +240,9 @@ impl Inner {
         }
     }
 
-    /// Takes a step of each publication and makes all of them durable together. Gives those with steps left.
-    fn publish(&self, publications: VecDeque<Publication>) -> Vec<Publication> {
+    /// Takes a step of each publication and makes all of them durable together. Gives those with steps left, and what
+    /// was renamed away.
+    fn publish(&self, publications: VecDeque<Publication>) -> (Vec<Publication>, Vec<DiskPath>) {
         let mut batch = Batch::new(self);
         let mut done = Vec::with_capacity(publications.len());
         for mut publication in publications {
@@ -222,7 +258,7 @@ impl Inner {
                 for (publication, _) in done {
                     self.end(publication, Err(failed()));
                 }
-                return Vec::new();
+                return Default::default();
             }
         };
         let mut unfinished = Vec::new();
@@ -233,24 +269,56 @@ impl Inner {
                 self.end(publication, Ok(outcome));
             }
         }
-        for path in trash {
-            self.remove_tree(&path, ItemKind::Directory);
+        (unfinished, trash)
+    }
+
+    /// Has what was renamed away removed.
+    fn take_apart(self: &Arc<Self>, paths: Vec<DiskPath>, tasks: &TaskTracker) {
+        if paths.is_empty() {
+            return;
         }
-        unfinished
+        let mut trash = self.trash();
+        trash.waiting.extend(paths);
+        if !trash.is_served {
+            trash.is_served = true;
+            let inner = Arc::clone(self);
+            tasks.spawn_blocking(move || inner.empty_trash());
+        }
+    }
+
+    fn empty_trash(&self) {
+        loop {
+            let paths = {
+                let mut trash = self.trash();
+                if trash.waiting.is_empty() {
+                    trash.is_served = false;
+                    trash.watchers.clear();
+                    return;
+                }
+                std::mem::take(&mut trash.waiting)
+            };
+            paths.iter().for_each(|path| self.remove_tree(path, ItemKind::Directory));
+        }
+    }
+
+    fn trash(&self) -> MutexGuard<'_, Trash> {
+        self.trash.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&self, publication: Publication, result: Result<Outcome, Error>) {
         if !matches!(result, Ok(Outcome::Done)) {
-            for path in publication.staged {
-                let kind = match self.tree.list_at(&path) {
-                    Ok(Some(_)) => ItemKind::Directory,
-                    _ => ItemKind::File,
-                };
-                self.remove_tree(&path, kind);
-            }
+            publication.staged.iter().for_each(|path| self.discard(path));
         }
         // Whoever asked may be gone.
         let _ = publication.reply.send(result);
+    }
+
+    fn discard(&self, staged: &DiskPath) {
+        let kind = match self.tree.list_at(staged) {
+            Ok(Some(_)) => ItemKind::Directory,
+            _ => ItemKind::File,
+        };
+        self.remove_tree(staged, kind);
     }
 
     /// Removes a file or directory of ours, as far as that goes: what is left is removed at the next start.

@@ -14,6 +14,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use storage_layout::Algorithm;
@@ -23,6 +24,7 @@ use storage_layout::Entry;
 use storage_layout::RepositoryName;
 use storage_layout::UploadId;
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
 
 use crate::store::Directory;
 use crate::store::Error;
@@ -77,14 +79,17 @@ impl Received {
 }
 
 impl Session {
-    /// The right to append to it; `None` where somebody else has it.
-    pub(super) fn try_hold(&self) -> Option<Held> {
-        Arc::clone(&self.received).try_lock_owned().ok()
-    }
-
-    /// The same, once it is free.
-    pub(super) async fn hold(&self) -> Held {
-        Arc::clone(&self.received).lock_owned().await
+    /// The right to append to it; `None` where somebody else has it for longer than `settles`, or than `tidied` where
+    /// the last request is being tidied up after.
+    pub(super) async fn hold_within(&self, settles: Duration, tidied: Duration) -> Option<Held> {
+        let hold = || Arc::clone(&self.received).lock_owned();
+        if let Ok(held) = timeout(settles, hold()).await {
+            return Some(held);
+        }
+        if !self.is_closing.load(Ordering::Acquire) {
+            return None;
+        }
+        timeout(tidied, hold()).await.ok()
     }
 
     pub(super) fn directory(&self) -> Dir {

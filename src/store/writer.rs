@@ -94,6 +94,9 @@ pub(super) struct Shared {
 }
 
 impl Writer {
+    /// How long the request that appends to an upload is waited for: one whose connection broke ends as soon as that is
+    /// noticed.
+    const SETTLES_WITHIN: Duration = Duration::from_secs(1);
     /// How long to wait for an upload whose last request is still being tidied up after.
     const TIDIED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -151,8 +154,10 @@ impl Writer {
 
     /// How many bytes of an upload are held; `None` for an upload that does not exist in this repository.
     pub async fn upload_offset(&self, name: &RepositoryName, id: UploadId) -> Result<Option<u64>, Error> {
-        let session = self.inner.session(name, id).await?;
-        Ok(session.map(|session| session.len.load(Ordering::Acquire)))
+        let Some(session) = self.inner.session(name, id).await? else { return Ok(None) };
+        // Who asks has lost the connection that the last bytes came by, and these may not have been written yet.
+        let _ = session.hold_within(Self::SETTLES_WITHIN, Self::TIDIED_WITHIN).await;
+        Ok(Some(session.len.load(Ordering::Acquire)))
     }
 
     /// Opens an upload to append to it; `None` where it does not exist.
@@ -181,7 +186,7 @@ impl Writer {
         let (pipeline, owned) = (Arc::clone(&self.inner.pipeline), name.clone());
         blocking(move || pipeline.uploads.begin(&owned, id, Some(algorithm))).await?;
         self.inner.metrics.upload(UploadEvent::Started);
-        self.append(name, id).await?.ok_or(Error::UploadBusy)
+        self.append(name, id).await?.ok_or(Error::UploadBusy { holds: 0 })
     }
 
     /// Ends an upload: checks the digest against the one computed while the bytes came in, publishes the blob
@@ -289,6 +294,11 @@ impl Writer {
         blocking(move || health.check()).await
     }
 
+    /// Waits until what was removed so far has given back its space: removing answers before that.
+    pub async fn emptied(&self) {
+        self.inner.publisher.emptied().await;
+    }
+
     /// Somebody is about to be told whether this is there.
     pub(super) fn tell(&self, digest: &Digest) {
         self.inner.leases.tell(digest);
@@ -378,15 +388,9 @@ impl Inner {
     /// An upload, and the right to append to it.
     async fn hold(&self, name: &RepositoryName, id: UploadId) -> Result<Option<(Arc<Session>, Held)>, Error> {
         let Some(session) = self.session(name, id).await? else { return Ok(None) };
-        if let Some(held) = session.try_hold() {
-            return Ok(Some((session, held)));
-        }
-        if !session.is_closing.load(Ordering::Acquire) {
-            return Err(Error::UploadBusy);
-        }
-        match tokio::time::timeout(Writer::TIDIED_WITHIN, session.hold()).await {
-            Ok(held) => Ok(Some((session, held))),
-            Err(_) => Err(Error::UploadBusy),
+        match session.hold_within(Writer::SETTLES_WITHIN, Writer::TIDIED_WITHIN).await {
+            Some(held) => Ok(Some((session, held))),
+            None => Err(Error::UploadBusy { holds: session.len.load(Ordering::Acquire) }),
         }
     }
 

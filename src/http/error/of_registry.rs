@@ -18,7 +18,7 @@ pub(super) fn status(error: &registry::Error) -> StatusCode {
         | E::ManifestDamaged { .. }
         | E::NameUnknown(_)
         | E::UploadUnknown(_) => StatusCode::NOT_FOUND,
-        E::UploadBusy => StatusCode::CONFLICT,
+        E::UploadBusy { .. } => StatusCode::CONFLICT,
         E::OutOfOrder { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         E::SizeInvalid { .. }
         | E::DigestMismatch { .. }
@@ -26,9 +26,9 @@ pub(super) fn status(error: &registry::Error) -> StatusCode {
         | E::ManifestBlobUnknown(_) => StatusCode::BAD_REQUEST,
         E::ReadOnly | E::DeletionDisabled => StatusCode::METHOD_NOT_ALLOWED,
         E::Store(error) => match error {
-            store::Error::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            store::Error::NoSpace { .. } | store::Error::NoInodes { .. } => StatusCode::INSUFFICIENT_STORAGE,
             store::Error::BecameReadOnly { .. } | store::Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
-            store::Error::UploadBusy => StatusCode::CONFLICT,
+            store::Error::UploadBusy { .. } => StatusCode::CONFLICT,
             store::Error::ReadOnlyRoot { .. } => StatusCode::METHOD_NOT_ALLOWED,
             store::Error::Io { .. }
             | store::Error::Medium { .. }
@@ -49,17 +49,18 @@ pub(super) fn code(error: &registry::Error) -> ErrorCode {
         E::ManifestUnknown(_) | E::ManifestDamaged { .. } => ErrorCode::ManifestUnknown,
         E::NameUnknown(_) => ErrorCode::NameUnknown,
         E::UploadUnknown(_) => ErrorCode::BlobUploadUnknown,
-        E::UploadBusy | E::OutOfOrder { .. } => ErrorCode::BlobUploadInvalid,
+        E::UploadBusy { .. } | E::OutOfOrder { .. } => ErrorCode::BlobUploadInvalid,
         E::SizeInvalid { .. } => ErrorCode::SizeInvalid,
         E::DigestMismatch { .. } => ErrorCode::DigestInvalid,
         E::ManifestInvalid(_) => ErrorCode::ManifestInvalid,
         E::ManifestBlobUnknown(_) => ErrorCode::ManifestBlobUnknown,
         E::ReadOnly | E::DeletionDisabled => ErrorCode::Unsupported,
         E::Store(error) => match error {
-            store::Error::NoSpace { .. } | store::Error::BecameReadOnly { .. } | store::Error::Closed => {
-                ErrorCode::Unavailable
-            }
-            store::Error::UploadBusy => ErrorCode::BlobUploadInvalid,
+            store::Error::NoSpace { .. }
+            | store::Error::NoInodes { .. }
+            | store::Error::BecameReadOnly { .. }
+            | store::Error::Closed => ErrorCode::Unavailable,
+            store::Error::UploadBusy { .. } => ErrorCode::BlobUploadInvalid,
             store::Error::ReadOnlyRoot { .. } => ErrorCode::Unsupported,
             store::Error::Io { .. }
             | store::Error::Medium { .. }

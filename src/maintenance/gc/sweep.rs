@@ -44,6 +44,8 @@ pub async fn sweep(writer: &Writer, plan: Plan, before: SystemTime) -> Result<Co
         };
         carry_out(batch, remove, &mut collected).await?;
     }
+    // Whoever is told how much was freed may look.
+    writer.emptied().await;
     Ok(collected)
 }
 

@@ -108,4 +108,7 @@ async fn the_administration_socket_is_for_its_owner() {
     shutdown.cancel();
     task.await.unwrap();
     assert!(!path.exists());
+    std::fs::write(&path, "precious").unwrap();
+    assert!(Listener::bind(&address).await.is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious", "what is no socket is left alone");
 }

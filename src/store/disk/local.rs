@@ -196,6 +196,8 @@ impl Disk for LocalDisk {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
             is_read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+            // File systems without a fixed number of them (btrfs) say that there are none.
+            is_out_of_inodes: stat.f_files > 0 && stat.f_favail == 0,
         })
     }
 }

@@ -88,13 +88,15 @@ async fn a_disk_that_fails_is_told_until_it_works_again() {
     let store = with_disk(root.path(), Arc::clone(&recorder) as Arc<dyn Disk>);
     let writer = store.writer().unwrap();
     writer.check_writable().await.unwrap();
-    recorder.fail(0, Errno::IO);
-    assert!(writer.start_upload(&name("a"), None).await.is_err());
-    // The first operation removes what an earlier look left.
-    recorder.fail(1, Errno::IO);
-    assert!(matches!(writer.check_writable().await, Err(Error::Io { .. })));
-    writer.check_writable().await.unwrap();
-    writer.start_upload(&name("a"), None).await.unwrap();
+    for errno in [Errno::IO, Errno::ACCESS, Errno::ROFS, Errno::NOSPC] {
+        recorder.fail(0, errno);
+        assert!(writer.start_upload(&name("a"), None).await.is_err());
+        // The first operation removes what an earlier look left.
+        recorder.fail(1, errno);
+        assert!(writer.check_writable().await.is_err(), "{errno}");
+        writer.check_writable().await.unwrap();
+        writer.start_upload(&name("a"), None).await.unwrap();
+    }
 }
 
 #[tokio::test]

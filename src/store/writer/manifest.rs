@@ -68,10 +68,30 @@ fn manifest(
     content: &[u8],
     tags: Vec<Tag>,
 ) -> Result<(Vec<Vec<Change>>, Vec<DiskPath>), Error> {
+    let mut staged = Vec::with_capacity(2 + tags.len());
+    match stage_manifest(publisher, name, digest, content, tags, &mut staged) {
+        Ok(steps) => Ok((steps, staged)),
+        Err(error) => {
+            publisher.discard(staged);
+            Err(error)
+        }
+    }
+}
+
+/// Names in `staged` what it stages, also where it fails.
+fn stage_manifest(
+    publisher: &Publisher,
+    name: &RepositoryName,
+    digest: Digest,
+    content: &[u8],
+    tags: Vec<Tag>,
+    staged: &mut Vec<DiskPath>,
+) -> Result<Vec<Vec<Change>>, Error> {
     let blob = publisher.stage(content)?;
+    staged.push(blob.path.clone());
     let link = publisher.stage(digest.to_string().as_bytes())?;
+    staged.push(link.path.clone());
     let (mut files, mut dirs) = (vec![blob.file, link.file], Vec::new());
-    let mut staged = vec![blob.path.clone(), link.path.clone()];
     let mut tagged = Vec::with_capacity(tags.len());
     for tag in tags {
         let path = stage_tag(publisher, &digest, &mut files, &mut dirs)?;
@@ -79,13 +99,12 @@ fn manifest(
         tagged.push(Change::Tag(path, name.clone(), tag, digest));
     }
     let len = content.len() as u64;
-    let steps = vec![
+    Ok(vec![
         vec![Change::Sync(files, dirs)],
         vec![Change::Blob(blob.path, digest, len)],
         vec![Change::Link(link.path, Entry::RevisionLink(name.clone(), digest), digest)],
         tagged,
-    ];
-    Ok((steps, staged))
+    ])
 }
 
 /// Stages all that a new tag is.
@@ -97,10 +116,26 @@ pub(super) fn stage_tag(
 ) -> Result<DiskPath, Error> {
     let tag = publisher.stage_dir()?;
     dirs.push(tag.clone());
-    for link in [index_link(&tag, digest), current_link(&tag)] {
+    match stage_links(publisher, &tag, digest, files, dirs) {
+        Ok(()) => Ok(tag),
+        Err(error) => {
+            publisher.discard([tag]);
+            Err(error)
+        }
+    }
+}
+
+fn stage_links(
+    publisher: &Publisher,
+    tag: &DiskPath,
+    digest: &Digest,
+    files: &mut Vec<DiskFile>,
+    dirs: &mut Vec<DiskPath>,
+) -> Result<(), Error> {
+    for link in [index_link(tag, digest), current_link(tag)] {
         let mut missing = Vec::new();
         let mut at = link.parent();
-        while let Some(directory) = at.filter(|it| *it != tag) {
+        while let Some(directory) = at.filter(|it| it != tag) {
             at = directory.parent();
             missing.push(directory);
         }
@@ -110,5 +145,5 @@ pub(super) fn stage_tag(
         }
         files.push(publisher.stage_at(link, digest.to_string().as_bytes())?.file);
     }
-    Ok(tag)
+    Ok(())
 }

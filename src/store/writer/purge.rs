@@ -22,7 +22,7 @@ impl Inner {
         for (name, id) in abandoned {
             // One that somebody appends to is not abandoned.
             let held = match self.hold(&name, id).await {
-                Err(Error::UploadBusy) => continue,
+                Err(Error::UploadBusy { .. }) => continue,
                 held => held?,
             };
             let Some((session, _held)) = held else { continue };

@@ -158,7 +158,7 @@ async fn what_a_dropped_append_received_is_kept_and_what_is_undone_is_not() {
     let whole = content(3_000_000);
     let (first, second) = whole.split_at(1_500_000);
     let mut append = writer.append(&a, id).await.unwrap().unwrap();
-    assert!(matches!(writer.append(&a, id).await, Err(Error::UploadBusy)), "one appends at a time");
+    assert!(matches!(writer.append(&a, id).await, Err(Error::UploadBusy { .. })), "one appends at a time");
     append.write(Bytes::copy_from_slice(first)).await.unwrap();
     drop(append);
     // Whoever comes back at once waits for the tidying up.
