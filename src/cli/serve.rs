@@ -236,6 +236,7 @@ fn announce(config: &Config, listener: &Listener) {
         anonymous = %config.auth.policy().anonymous_rights(),
         "serving"
     );
+    notify::status(&format!("serving {address} from {}, {}", roots.join(":"), config.access.value));
     let nothing_was_said =
         [&config.roots.source, &config.listen.source].iter().all(|it| **it == Source::Default);
     if config.rules == config::Rules::Larder && nothing_was_said {

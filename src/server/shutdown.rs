@@ -47,6 +47,7 @@ impl Signals {
             };
             tracing::info!(signal = name, "shutting down");
             notify::stopping();
+            notify::status("finishing what is under way");
             shutdown.cancel();
             return;
         }

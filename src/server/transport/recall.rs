@@ -11,6 +11,7 @@ use std::task::ready;
 
 use bytes::Bytes;
 
+use crate::http::body;
 use crate::http::body::lane::Lane;
 use crate::http::body::lane::Passage;
 use crate::http::body::lane::Residency;
@@ -64,7 +65,7 @@ impl Recall {
                 }
                 State::Nothing => State::Warming(window.clone(), Reading::warm(window.clone())),
                 State::Warming(_, reading) => {
-                    ready!(reading.poll(cx)).map_err(io::Error::other)?;
+                    ready!(reading.poll(cx)).map_err(unsent)?;
                     match window.is_resident() {
                         true => State::Nothing,
                         false => State::copying(window),
@@ -84,7 +85,7 @@ impl Recall {
             self.state = match &mut self.state {
                 State::Nothing | State::Warming(..) => State::copying(window),
                 State::Copying(_, reading) => {
-                    let bytes = ready!(reading.poll(cx)).map_err(io::Error::other)?;
+                    let bytes = ready!(reading.poll(cx)).map_err(unsent)?;
                     State::Copied(window.clone(), bytes)
                 }
                 State::Copied(_, bytes) => {
@@ -108,6 +109,12 @@ impl Recall {
             self.state = State::Nothing;
         }
     }
+}
+
+/// A medium gave out under an answer that had begun, which ends its connection: nobody but the log can be told why.
+fn unsent(error: body::Error) -> io::Error {
+    tracing::error!(error = &error as &dyn std::error::Error, "cannot send the rest of a blob");
+    io::Error::other(error)
 }
 
 impl State {

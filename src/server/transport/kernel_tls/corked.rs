@@ -1,7 +1,8 @@
 //! `Corked`: a socket that gives its reader one TLS record at a time, until it is uncorked.
 //!
-//! When the kernel takes TLS over, nobody may have read a byte of what it is to decrypt. rustls reads what there is, so
-//! during the handshake it is given no more than the record that it needs.
+//! When the kernel takes TLS over, nobody may have read a byte of what it is to decrypt. rustls reads what there is, and
+//! tokio-rustls reads on for as long as there is something, also when the record before was the handshake's last. So
+//! between two records there seems to be nothing for a moment, in which it sees that the handshake is over.
 
 use std::io;
 use std::io::IoSlice;
@@ -30,8 +31,15 @@ pub(in crate::server) struct Corked {
 /// How far the record that is being read has been read.
 #[derive(Debug)]
 enum Record {
-    Header { bytes: [u8; HEADER_LEN], len: usize },
-    Content { left: usize },
+    Header {
+        bytes: [u8; HEADER_LEN],
+        len: usize,
+    },
+    Content {
+        left: usize,
+    },
+    /// It is over, and whoever read it has not yet been told to wait.
+    End,
 }
 
 impl Corked {
@@ -67,6 +75,7 @@ impl Record {
         match self {
             Self::Header { len, .. } => HEADER_LEN - len,
             Self::Content { left } => *left,
+            Self::End => 0,
         }
     }
 
@@ -80,19 +89,20 @@ impl Record {
                 }
                 match (bytes, end) {
                     ([.., high, low], HEADER_LEN) => {
-                        Self::Content { left: usize::from(u16::from_be_bytes([high, low])) }.or_start()
+                        Self::Content { left: usize::from(u16::from_be_bytes([high, low])) }.or_end()
                     }
                     _ => Self::Header { bytes, len: end },
                 }
             }
-            Self::Content { left } => Self::Content { left: left - read.len() }.or_start(),
+            Self::Content { left } => Self::Content { left: left - read.len() }.or_end(),
+            Self::End => Self::End,
         }
     }
 
-    /// A record that is at its end is followed by the next.
-    fn or_start(self) -> Self {
+    /// A record of which nothing is left is over.
+    fn or_end(self) -> Self {
         match self {
-            Self::Content { left: 0 } => Self::START,
+            Self::Content { left: 0 } => Self::End,
             other => other,
         }
     }
@@ -108,6 +118,11 @@ impl AsyncRead for Corked {
         let Some(record) = &mut this.record else {
             return Pin::new(&mut this.socket).poll_read(cx, buffer);
         };
+        if matches!(record, Record::End) {
+            *record = Record::START;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let len = record.left().min(buffer.remaining());
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(len));
         ready!(Pin::new(&mut this.socket).poll_read(cx, &mut part))?;
@@ -167,5 +182,22 @@ mod tests {
             lengths.push(corked.read(&mut buffer).await.unwrap());
         }
         assert_eq!(lengths, [5, 3, 5, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_record_is_not_there_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        peer.write_all(&[22, 3, 3, 0, 1, b'a', 23, 3, 3, 0, 1, b'b']).await.unwrap();
+        let mut corked = Corked::new(socket);
+        let mut record = [0; 6];
+        corked.read_exact(&mut record).await.unwrap();
+        let mut next = [0; 6];
+        let mut buffer = ReadBuf::new(&mut next);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut corked).poll_read(&mut cx, &mut buffer).is_pending());
+        assert!(Pin::new(&mut corked).poll_read(&mut cx, &mut buffer).is_ready());
+        assert_eq!(buffer.filled(), [23, 3, 3, 0, 1]);
     }
 }
