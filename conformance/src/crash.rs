@@ -48,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LONG: usize = 64 << 20;
 
 /// What a registry said that it had.
-enum Acknowledged {
+pub(crate) enum Acknowledged {
     Blob(&'static str, Content),
     Tag(&'static str, String, Content),
 }
@@ -103,7 +103,11 @@ fn live(acknowledged: &Mutex<Vec<Acknowledged>>, life: usize) -> Result<()> {
 }
 
 /// Pushes images until the server is gone.
-fn push_forever(endpoint: &Endpoint, seed: u64, acknowledged: &Mutex<Vec<Acknowledged>>) -> Result<()> {
+pub(crate) fn push_forever(
+    endpoint: &Endpoint,
+    seed: u64,
+    acknowledged: &Mutex<Vec<Acknowledged>>,
+) -> Result<()> {
     let mut random = Rng::with_seed(seed);
     let keep =
         |thing| acknowledged.lock().map(|mut list| list.push(thing)).map_err(|_| anyhow::anyhow!("poisoned"));
@@ -121,7 +125,8 @@ fn push_forever(endpoint: &Endpoint, seed: u64, acknowledged: &Mutex<Vec<Acknowl
     Ok(())
 }
 
-fn still_there(endpoint: &Endpoint, thing: &Acknowledged) -> Result<()> {
+/// Whether what was acknowledged is there.
+pub(crate) fn still_there(endpoint: &Endpoint, thing: &Acknowledged) -> Result<()> {
     match thing {
         Acknowledged::Blob(repository, blob) => client::check_blob(endpoint, repository, blob),
         Acknowledged::Tag(repository, tag, manifest) => {

@@ -79,10 +79,18 @@ impl Layer {
         header.set_mode(0o644);
         let mut archive = tar::Builder::new(Vec::new());
         archive.append_data(&mut header, name, content)?;
-        let archive = archive.into_inner()?;
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
-        gzip.write_all(&archive)?;
-        Ok(Self { content: Content::new(gzip.finish()?), diff_id: digest(&archive) })
+        Self::compressed(&archive.into_inner()?, Compression::none())
+    }
+
+    /// This archive, compressed.
+    pub(crate) fn of_archive(archive: &[u8]) -> Result<Self> {
+        Self::compressed(archive, Compression::fast())
+    }
+
+    fn compressed(archive: &[u8], compression: Compression) -> Result<Self> {
+        let mut gzip = GzEncoder::new(Vec::new(), compression);
+        gzip.write_all(archive)?;
+        Ok(Self { content: Content::new(gzip.finish()?), diff_id: digest(archive) })
     }
 }
 
@@ -95,9 +103,14 @@ impl Image {
 
     /// The image of these layers.
     pub(crate) fn of(layers: Vec<Layer>) -> Self {
+        Self::that_runs(layers, &json!({}))
+    }
+
+    /// The image of these layers, whose containers are run so.
+    pub(crate) fn that_runs(layers: Vec<Layer>, run: &Value) -> Self {
         let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let config = json!({
-            "architecture": "amd64", "os": "linux", "config": {},
+            "architecture": "amd64", "os": "linux", "config": run,
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         let config = Content::new(config.to_string().into_bytes());

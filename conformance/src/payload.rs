@@ -53,7 +53,19 @@ pub(crate) fn check_all(endpoint: &Endpoint, payload: &Payload, root: &Path) -> 
         strings(&catalog, "repositories") == payload.repositories.keys().collect::<Vec<_>>(),
         "catalog: {catalog}"
     );
-    for (name, repository) in &payload.repositories {
+    requests += check_repositories(endpoint, payload, "", root)?;
+    Ok(requests)
+}
+
+/// Asks for everything in the repositories whose names begin with `prefix`, wherever they are served from.
+pub(crate) fn check_repositories(
+    endpoint: &Endpoint,
+    payload: &Payload,
+    prefix: &str,
+    root: &Path,
+) -> Result<usize> {
+    let mut requests = 0;
+    for (name, repository) in payload.repositories.iter().filter(|(name, _)| name.starts_with(prefix)) {
         requests += check_repository(endpoint, name, repository, root)
             .with_context(|| format!("repository {name}"))?;
     }

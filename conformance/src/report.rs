@@ -13,6 +13,11 @@ use crate::step::CAUSE;
 use crate::step::Outcome;
 use crate::step::Step;
 
+/// Tells of a part of a step that takes long.
+pub(crate) fn tell(line: &str) {
+    println!("    {line}");
+}
+
 /// The steps that ran, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Report {

@@ -21,7 +21,9 @@ use crate::hostile;
 use crate::interop;
 use crate::iso;
 use crate::load;
+use crate::machine;
 use crate::nodes;
+use crate::packages;
 use crate::payload;
 use crate::suite;
 use crate::sync_speed;
@@ -116,7 +118,16 @@ pub(crate) const STEPS: &[Step] = &[
 #[rustfmt::skip] // A table.
 pub(crate) const ON_REQUEST: &[Step] = &[
     step("rate-copy", "4 GiB copied, verified and durable, against rsync and cp", &[Tool::Xorriso, Tool::Rsync], copy::rate_compared),
+    step("packages", "deb, rpm, an image without an engine, and a bill of materials", PACKAGES, packages::made),
+    step("machine", "a virtual machine: boot, a disc that comes and goes, kTLS, power cuts", MACHINE, machine::boots),
+    step("cut-often", "the machine, and 200 power cuts", MACHINE, machine::cut_often),
 ];
+
+/// What packages are made and tried with.
+const PACKAGES: &[Tool] = &[Tool::CargoDeb, Tool::CargoGenerateRpm, Tool::Skopeo];
+
+/// What a virtual machine is made with.
+const MACHINE: &[Tool] = &[Tool::Qemu, Tool::Debootstrap, Tool::Cpio, Tool::Xorriso, Tool::CargoDeb];
 
 const fn step(
     name: &'static str,

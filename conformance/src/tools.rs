@@ -52,6 +52,16 @@ pub(crate) enum Tool {
     Fuseiso,
     /// rsync, which copies what Larder copies and verifies nothing.
     Rsync,
+    /// qemu, which is the machine.
+    Qemu,
+    /// What makes a root file system of Debian packages.
+    Debootstrap,
+    /// What packs the first file system that a kernel sees.
+    Cpio,
+    /// What makes a Debian package of a crate.
+    CargoDeb,
+    /// What makes an RPM package of a crate.
+    CargoGenerateRpm,
 }
 
 enum Source {
@@ -61,6 +71,11 @@ enum Source {
     },
     /// `go install`: the version is the pin, the checksum database keeps it.
     Go {
+        package: &'static str,
+        version: &'static str,
+    },
+    /// `cargo install`: the version is the pin, crates.io and the crate's own lock file keep it.
+    Cargo {
         package: &'static str,
         version: &'static str,
     },
@@ -92,6 +107,11 @@ impl Tool {
         Self::Xorriso,
         Self::Fuseiso,
         Self::Rsync,
+        Self::Qemu,
+        Self::Debootstrap,
+        Self::Cpio,
+        Self::CargoDeb,
+        Self::CargoGenerateRpm,
     ];
 
     fn source(self) -> Source {
@@ -118,6 +138,11 @@ impl Tool {
             Self::Xorriso => Source::Debian { package: "xorriso", program: "xorriso" },
             Self::Fuseiso => Source::Debian { package: "fuseiso", program: "fuseiso" },
             Self::Rsync => Source::Debian { package: "rsync", program: "rsync" },
+            Self::Qemu => Source::Debian { package: "qemu-system-x86", program: "qemu-system-x86_64" },
+            Self::Debootstrap => Source::Debian { package: "debootstrap", program: "debootstrap" },
+            Self::Cpio => Source::Debian { package: "cpio", program: "cpio" },
+            Self::CargoDeb => Source::Cargo { package: "cargo-deb", version: "3.8.0" },
+            Self::CargoGenerateRpm => Source::Cargo { package: "cargo-generate-rpm", version: "0.21.1" },
         }
     }
 }
@@ -179,6 +204,7 @@ impl Tools {
         let path = match tool.source() {
             Source::Debian { package, program } => self.debian(package, program)?,
             Source::Go { package, version } => self.go_install(package, version)?,
+            Source::Cargo { package, version } => self.cargo_install(package, version)?,
             Source::Pinned { module, build } => self.go_pinned(module, build)?,
         };
         Ok(match path {
@@ -223,6 +249,23 @@ impl Tools {
         Ok(Ok(path))
     }
 
+    /// Unoptimized, since it runs once and is built more often than that.
+    fn cargo_install(&self, package: &str, version: &str) -> Result<Result<PathBuf, String>> {
+        let directory = self.cache.join(format!("{package}-{version}"));
+        let path = directory.join("bin").join(package);
+        if path.exists() {
+            return Ok(Ok(path));
+        }
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .args(["install", "--debug", "--locked", "--version", version, package, "--root"])
+            .arg(&directory);
+        // Away from the workspace, whose settings are not its own.
+        cargo.current_dir(&self.cache).env("CARGO_TARGET_DIR", self.cache.join("cargo-install"));
+        process::run(&cargo, &self.log(package), INSTALL_LIMIT)?.success()?;
+        Ok(Ok(path))
+    }
+
     fn go_pinned(&self, module: &str, build: &[&str]) -> Result<Result<PathBuf, String>> {
         let source = self.go_modules.join(module);
         let path = self.cache.join(format!("{module}-{}", pin(&source)?));
@@ -233,6 +276,11 @@ impl Tools {
         go.args(build).arg("-o").arg(&path).arg(SUITE).current_dir(&source);
         process::run(&go, &self.log(module), INSTALL_LIMIT)?.success()?;
         Ok(Ok(path))
+    }
+
+    /// A directory that outlives this run, for what takes long to make and is the same every time.
+    pub(crate) fn cache(&self) -> &Path {
+        &self.cache
     }
 
     fn log(&self, name: &str) -> PathBuf {

@@ -1,0 +1,161 @@
+//! `System`: what is installed in the machine.
+//!
+//! Knows the base of Debian packages, which is made once and kept, and what is added to it: Larder's package, an
+//! administrator's files, and a disk with content. The scripts that do it lie in `conformance/machine`.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use fastrand::Rng;
+use rustls::ClientConfig;
+
+use crate::bench::Bench;
+use crate::bench::source;
+use crate::client;
+use crate::credentials;
+use crate::fixtures;
+use crate::http::Endpoint;
+use crate::image::Content;
+use crate::image::Image;
+use crate::image::Layer;
+use crate::machine::Clock;
+use crate::machine::disk::Disk;
+use crate::machine::guest::Guest;
+use crate::machine::guest::Hardware;
+use crate::packages;
+use crate::process;
+use crate::server::Setup;
+use crate::tls::Authority;
+
+/// Names the kept base: to be changed when what makes it is.
+const BASE: &str = "machine-bookworm-1";
+
+/// The longest that making the base may take: packages are fetched from an archive.
+const BASE_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// The release's repositories: they are on the disc, and not on the disk.
+const ON_THE_DISC: &str = "openshift";
+
+/// How long the blob is that is being read when the disc is pulled out: more than Larder hashes before it sends.
+const LONG: usize = 65 << 20;
+
+/// A machine that can be booted.
+#[derive(Debug)]
+pub(crate) struct System {
+    /// What it is made of.
+    pub(crate) hardware: Hardware,
+    /// Its disk at `/var/lib/larder`, which forgets what is not flushed.
+    pub(crate) disk: Disk,
+    /// A disc with a release.
+    pub(crate) disc: PathBuf,
+    /// The tree that is on the disc.
+    pub(crate) on_disc: PathBuf,
+    /// A blob of the disc that takes long to read, in the repository `big/app`.
+    pub(crate) long: Content,
+    client: Arc<ClientConfig>,
+}
+
+impl System {
+    /// Makes a machine of this run's Larder.
+    pub(crate) fn make(bench: &Bench, clock: &mut Clock) -> Result<Self> {
+        let base = base(bench)?;
+        clock.tell("base of Debian packages");
+        let package = packages::deb(bench)?;
+        clock.tell("Debian package of Larder");
+        let at = |name: &str| bench.directory().join(name);
+        let authority = Authority::new()?;
+        add_files(bench, &authority, &at("files"))?;
+        let (tree, on_disc) = (at("tree"), at("on-disc"));
+        fixtures::unpack_payload(&tree)?;
+        fs::remove_dir_all(tree.join("docker/registry/v2/repositories").join(ON_THE_DISC))?;
+        let (disc, long) = make_disc(bench, &on_disc)?;
+        let mut make = Command::new(source().join("conformance/machine/system.sh"));
+        make.args([&base, &package, &at("files"), &tree]).arg(bench.directory());
+        bench.run("system", &make)?.success()?;
+        let disk = Disk::serve(&at("data.img"), at("disk.sock"))?;
+        clock.tell("disks of the machine");
+        let hardware = Hardware {
+            kernel: base.join("vmlinuz"),
+            initrd: base.join("initrd.gz"),
+            root: at("root.img"),
+            directory: bench.directory().to_owned(),
+        };
+        Ok(Self { hardware, disk, disc, on_disc, long, client: authority.client(&["http/1.1"])? })
+    }
+
+    /// Boots it from power off.
+    pub(crate) fn boot(&self, name: &str) -> Result<Guest> {
+        self.hardware.boot(name, &self.disk)
+    }
+
+    /// Larder in the machine, over TLS, as the user that may push.
+    pub(crate) fn endpoint(&self, guest: &Guest) -> Endpoint {
+        let plain = Endpoint::plain(guest.registry).as_user(credentials::USER, credentials::PASSWORD);
+        Endpoint { tls: Some(Arc::clone(&self.client)), ..plain }
+    }
+}
+
+/// The kept base, made if it is not there.
+fn base(bench: &Bench) -> Result<PathBuf> {
+    let base = bench.tools().cache().join(BASE);
+    if base.exists() {
+        return Ok(base);
+    }
+    let unfinished = base.with_extension("unfinished");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    fs::create_dir_all(&unfinished)?;
+    let mut make = Command::new(source().join("conformance/machine/base.sh"));
+    make.arg(&unfinished).env("DEBIAN_FRONTEND", "noninteractive");
+    process::run(&make, &bench.directory().join("base.log"), BASE_LIMIT)?.success()?;
+    fs::rename(&unfinished, &base)?;
+    Ok(base)
+}
+
+/// What an administrator puts on a node, and the harness's own.
+fn add_files(bench: &Bench, authority: &Authority, files: &Path) -> Result<()> {
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(source().join("conformance/machine/files")).arg(files);
+    bench.run("files", &copy)?.success()?;
+    let larder = files.join("etc/larder");
+    authority.issue(&larder)?;
+    authority.write(&larder.join("ca.crt"))?;
+    authority.write(&files.join("etc/containers/certs.d/localhost:22625/ca.crt"))?;
+    credentials::write_htpasswd(&larder)?;
+    credentials::write_pull_secret(&larder.join("pull-secret.json"), &["localhost:22625"])?;
+    fs::create_dir_all(files.join("root")).context("root's home")?;
+    credentials::write_pull_secret(&files.join("root/auth.json"), &["localhost:22625"])
+}
+
+/// A disc as an administrator gets it: the payload, and an image that takes long to read.
+fn make_disc(bench: &Bench, tree: &Path) -> Result<(PathBuf, Content)> {
+    fixtures::unpack_payload(tree)?;
+    let registry = bench.registry(&Setup::new(tree))?;
+    let layer = Layer::random(&mut Rng::with_seed(7), LONG)?;
+    let long = layer.content.clone();
+    client::push_image(&registry.endpoint, "big/app", "v1", &Image::of(vec![layer]))?;
+    registry.stop()?;
+    let disc = bench.directory().join("disc.iso");
+    let mut make = Command::new("xorriso");
+    make.args([
+        "-as",
+        "mkisofs",
+        "-iso-level",
+        "3",
+        "-R",
+        "-D",
+        "-V",
+        "ocp-release-bundle-4.22.1-x86_64",
+        "-o",
+    ]);
+    make.arg(&disc).arg(tree);
+    bench.run("disc", &make)?.success()?;
+    Ok((disc, long))
+}
