@@ -44,6 +44,7 @@ mod payload;
 mod process;
 mod proxy;
 mod release;
+mod release_commands;
 mod report;
 mod server;
 mod step;

@@ -55,6 +55,7 @@ pub(crate) struct Setup {
     manner: Manner,
     environment: Vec<(String, String)>,
     members: Vec<(String, String)>,
+    address: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,7 @@ impl Setup {
             manner: Manner::Flags(Vec::new()),
             environment: Vec::new(),
             members: Vec::new(),
+            address: None,
         }
     }
 
@@ -108,6 +110,11 @@ impl Setup {
     pub(crate) fn flags(self, flags: &[&str]) -> Self {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         Self { manner: Manner::Flags(flags), ..self }
+    }
+
+    /// At this address, which others know already, rather than at any that is free.
+    pub(crate) fn at(self, address: SocketAddr) -> Self {
+        Self { address: Some(address), ..self }
     }
 
     /// With this in its environment.
@@ -194,7 +201,7 @@ impl Registry {
     }
 
     fn try_start(kind: Kind, program: &Path, setup: &Setup, directory: &Path) -> Result<Self> {
-        let address = free_address()?;
+        let address = setup.address.map_or_else(free_address, Ok)?;
         let log = directory.join(format!("{kind:?}-{}.log", address.port()).to_lowercase());
         let command = setup.command(kind, program, address, directory)?;
         let running = Running::start(&command, &log, &log)?;

@@ -25,6 +25,7 @@ use crate::machine;
 use crate::nodes;
 use crate::packages;
 use crate::payload;
+use crate::release_commands;
 use crate::suite;
 use crate::sync_speed;
 use crate::tools::Provided;
@@ -102,6 +103,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("drop-in", "in distribution's place", &[], dropin::in_its_place),
     step("mirror", "a release through registries.conf, by digest, as CRI-O pulls", &[Tool::Skopeo], cluster::mirror),
     step("node-daemon", "the calls of the cluster's node daemon", &[], cluster::node_daemon),
+    step("release", "a release from a medium to the disk and a peer, and away", &[], release_commands::come_and_go),
     step("sync-speed", "a release from node to node, beside skopeo and distribution", &[Tool::Skopeo, Tool::Distribution2], sync_speed::against_skopeo),
     step("pull-through", "podman pulls through a node that has nothing", &[Tool::Podman], sync_speed::pulled_through),
     step("removal", "a release goes while 16 clients pull another", &[], collection::release_removed),
