@@ -38,8 +38,10 @@ const SMALL: Size = Size { components: 12, base: 6_000_000, own: 1_500_000 };
 const LINK: u64 = 40_000_000;
 /// How many nodes are filled from one.
 const NODES: usize = 8;
-/// How long filling all may take, in times of filling one, on a machine that does everything else too. The goal is 1.5.
-const MOST: f64 = 3.0;
+/// How long filling all may take, in times of filling one.
+const GOAL: f64 = 1.5;
+/// The same of a small release, on a machine that does everything else too.
+const BUSY: f64 = 5.0;
 /// The longest that a job may take that nothing is in the way of.
 const SOON: Duration = Duration::from_secs(40);
 /// The same after a fault: an attempt may have to be given up first, and then the node waits half a minute at most.
@@ -199,7 +201,16 @@ fn from_distribution(cluster: &Cluster<'_>, nodes: &[Node; 3]) -> Result<()> {
 
 /// Eight empty nodes take a release from a ninth, all at once.
 pub(crate) fn eight(bench: &Bench) -> Result<String> {
-    let release = Release::random("4.22.1", Size::WHOLE, 1)?;
+    fill_eight(bench, Size::LIGHT, BUSY)
+}
+
+/// The same with 131 MB.
+pub(crate) fn rate_eight(bench: &Bench) -> Result<String> {
+    fill_eight(bench, Size::WHOLE, GOAL)
+}
+
+fn fill_eight(bench: &Bench, size: Size, most: f64) -> Result<String> {
+    let release = Release::random("4.22.1", size, 1)?;
     let source = bench.directory().join("source");
     let registry = bench.start(Kind::Larder, &Setup::new(&source))?;
     release.push(&registry.endpoint)?;
@@ -241,7 +252,7 @@ pub(crate) fn eight(bench: &Bench) -> Result<String> {
     let megabytes = release.bytes() / 1_000_000;
     let figures =
         format!("{megabytes} MB over 40 MB/s: one node {one:.1?}, {NODES} nodes {all:.1?}, {ratio:.2} times");
-    ensure!(ratio <= MOST, "too slow: {figures}");
+    ensure!(ratio <= most, "too slow: {figures}");
     Ok(figures)
 }
 

@@ -24,16 +24,34 @@ use crate::server::Registry;
 use crate::server::Setup;
 use crate::tools::Tool;
 
-/// How much faster a first sync must be. The goal is 6.
-const COLD: f64 = 3.0;
-/// How much faster a sync with nothing to do must be. The goal is 20.
-const NOTHING: f64 = 8.0;
+/// How many times as fast as skopeo.
+#[derive(Clone, Copy)]
+struct Faster {
+    /// With everything to do.
+    cold: f64,
+    /// With nothing to do.
+    nothing: f64,
+}
+
+/// The goals.
+const GOAL: Faster = Faster { cold: 6.0, nothing: 20.0 };
+/// What a machine shows that does other things too.
+const BUSY: Faster = Faster { cold: 1.5, nothing: 4.0 };
 /// How often something short is measured; the best counts.
 const TRIES: usize = 3;
 
-/// A release of 62 images and 131 MB from one registry to an empty one, and once more with nothing to do.
+/// A release of 62 images from one registry to an empty one, and once more with nothing to do.
 pub(crate) fn against_skopeo(bench: &Bench) -> Result<String> {
-    let release = Release::random("4.22.1", Size::WHOLE, 1)?;
+    compared(bench, Size::LIGHT, BUSY)
+}
+
+/// The same with 131 MB.
+pub(crate) fn rate_against_skopeo(bench: &Bench) -> Result<String> {
+    compared(bench, Size::WHOLE, GOAL)
+}
+
+fn compared(bench: &Bench, size: Size, least: Faster) -> Result<String> {
+    let release = Release::random("4.22.1", size, 1)?;
     let directory = bench.directory();
     let source = bench.start(Kind::Distribution2, &Setup::new(&directory.join("source")))?;
     release.push(&source.endpoint)?;
@@ -53,18 +71,18 @@ pub(crate) fn against_skopeo(bench: &Bench) -> Result<String> {
     source.stop()?;
     empty.stop()?;
 
-    let faster = (ratio(theirs.0, ours.0), ratio(theirs.1, ours.1));
+    let faster = Faster { cold: ratio(theirs.0, ours.0), nothing: ratio(theirs.1, ours.1) };
     let figures = format!(
         "62 images, {} MB: {:.2?} to skopeo's {:.2?}, {:.1} times; nothing to do {:.3?} to {:.2?}, {:.1} times",
         release.bytes() / 1_000_000,
         ours.0,
         theirs.0,
-        faster.0,
+        faster.cold,
         ours.1,
         theirs.1,
-        faster.1
+        faster.nothing
     );
-    ensure!(faster.0 >= COLD && faster.1 >= NOTHING, "too slow: {figures}");
+    ensure!(faster.cold >= least.cold && faster.nothing >= least.nothing, "too slow: {figures}");
     Ok(figures)
 }
 

@@ -111,7 +111,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// Begins a job, or finds it under way. It is remembered when this returns.
+    /// Begins a job, or finds it under way. When this returns it is remembered, or has ended: with nothing to do that is
+    /// quicker than any disk.
     ///
     /// # Errors
     /// There are no sources, the store is read-only, or the job cannot be remembered.
@@ -124,11 +125,13 @@ impl Jobs {
                 what: "a registry to take from: neither the job nor the configuration names one".into(),
             });
         }
+        let id = job.id().clone();
         let submitted = self.start(Arc::new(job));
-        if submitted == Submitted::New {
-            self.inner.remember().await?;
+        let (Submitted::New, Some(mut state)) = (submitted, self.watch(&id)) else { return Ok(submitted) };
+        tokio::select! {
+            _ = state.wait_for(State::is_final) => Ok(submitted),
+            remembered = self.inner.remember() => remembered.map(|()| submitted),
         }
-        Ok(submitted)
     }
 
     /// A job, if there is one of that name.

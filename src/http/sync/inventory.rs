@@ -24,6 +24,7 @@ use crate::http::error::Error;
 use crate::http::query::Query;
 use crate::http::sync::stream::Pieces;
 use crate::http::sync::stream::written;
+use crate::maintenance::releases;
 use crate::oci;
 use crate::peer::Job;
 use crate::peer::JobRequest;
@@ -49,8 +50,8 @@ pub(in crate::http) async fn inventory(
     headers: &HeaderMap,
     query: Query<'_>,
 ) -> Result<Response<Body>, Error> {
-    let selection = selection(query)?;
     let store = registry.store().clone();
+    let selection = selection(&store, query).await?;
     let tag = entity_tag(&store, &selection).await.map_err(crate::registry::Error::from)?;
     let mut response = match conditional::evaluate(headers, &tag) {
         Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),
@@ -65,11 +66,23 @@ pub(in crate::http) async fn inventory(
     Ok(response)
 }
 
-fn selection(query: Query<'_>) -> Result<Selection, Error> {
+async fn selection(store: &Store, query: Query<'_>) -> Result<Selection, Error> {
     let all = |key| query.all(key).map(std::borrow::Cow::into_owned).collect();
     let request =
         JobRequest { releases: all("release"), repositories: all("repository"), ..JobRequest::default() };
-    Ok(Job::parse(request)?.selection().clone())
+    let names = request.releases.clone();
+    let mut selection = Job::parse(request)?.selection().clone();
+    if names.is_empty() {
+        return Ok(selection);
+    }
+    for held in releases::of(store).await.map_err(crate::registry::Error::from)? {
+        if names.iter().any(|name| held.status.is_called(name)) {
+            selection.releases.insert(held.status.image.digest);
+            selection.tags.insert(held.status.image.tag);
+            selection.bundles.extend(held.status.bundle);
+        }
+    }
+    Ok(selection)
 }
 
 async fn entity_tag(store: &Store, selection: &Selection) -> Result<String, store::Error> {
