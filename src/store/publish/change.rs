@@ -222,7 +222,13 @@ impl Batch<'_> {
             return Ok(Outcome::Ended);
         }
         self.of.contents.forget(digest);
-        self.remove(dir)?;
+        // A link that is gone must not come back to a blob that is; a blob that a power cut brings back is garbage again,
+        // and each of a release's lies in a directory of its own, which would all have to be synced.
+        if *dir == Dir::Blob(*digest).path().into() {
+            self.throw_away(dir)?;
+        } else {
+            self.remove(dir)?;
+        }
         // Somebody who asked a moment ago may have seen it still: then it stays.
         if self.is_leased(digest, since)
             && let Some(trash) = self.trash.pop()
