@@ -67,6 +67,7 @@ pub use extent::Extents;
 pub use iso::Iso;
 pub use lease::Hold;
 pub use lock::LastEnd;
+pub use medium::Faults;
 pub use medium::Media;
 pub use medium::Medium;
 pub use scan::Hashed;
@@ -298,6 +299,14 @@ impl Store {
     /// A root cannot be read.
     pub async fn check_readable(&self) -> Result<(), Error> {
         self.inner.roots.check().await
+    }
+
+    /// What the devices under the roots did to those who read them, each device once.
+    pub fn faults(&self) -> Vec<Faults> {
+        let mut all: Vec<_> = self.inner.roots.all().iter().map(|it| it.medium().report()).collect();
+        all.sort_unstable_by(|one, other| one.medium.cmp(&other.medium));
+        all.dedup();
+        all
     }
 
     /// Adds a root that reads look in after the others: a directory, an image or a device.

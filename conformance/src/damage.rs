@@ -23,8 +23,10 @@ use crate::payload::strings;
 use crate::server::Setup;
 use crate::tree;
 
+mod medium;
 mod verified;
 
+pub(crate) use medium::lost;
 pub(crate) use verified::mended;
 
 /// The blob that was cut to nothing.

@@ -84,6 +84,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("copy", "larder copy: verified, complete, and nothing twice", &[], copy::copied),
     step("copy-kill", "SIGKILL at a hundred moments of a copy", &[], copy::killed),
     step("verify", "larder verify finds what is damaged and mends it", &[], damage::mended),
+    step("medium", "a medium that loses its end while it is served", &[], damage::lost),
     step("requests", "requests that mean no good", &[], hostile::requests),
     step("links", "links in the tree that lead out of it", &[], hostile::planted_links),
     step("crowd", "ten thousand connections, and headers without end", &[], hostile::crowd),

@@ -93,10 +93,20 @@ struct Status {
     attached: Vec<AttachedRoot>,
     readable: Health,
     writable: Health,
+    /// Those that failed a read.
+    #[serde(default)]
+    media: Vec<Medium>,
     free_bytes: Option<u64>,
     connections: i64,
     requests: i64,
     files: Vec<File>,
+}
+
+#[derive(Deserialize)]
+struct Medium {
+    medium: String,
+    faults: u64,
+    last: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +139,7 @@ impl Status {
             ["readable".to_owned(), self.readable.word()],
             ["writable".to_owned(), self.writable.word()],
         ]);
+        rows.extend(self.media.iter().map(|it| ["medium".to_owned(), it.word()]));
         rows.extend(self.free_bytes.map(|free| ["free".to_owned(), output::bytes(free)]));
         rows.extend([
             ["connections".to_owned(), self.connections.to_string()],
@@ -136,6 +147,13 @@ impl Status {
         ]);
         rows.extend(self.files.iter().map(|file| [file.what.clone(), file.word()]));
         table::lay_out(["WHAT", "STATE"], &rows)
+    }
+}
+
+impl Medium {
+    fn word(&self) -> String {
+        let last = self.last.as_ref().map(|last| format!("; the last: {last}")).unwrap_or_default();
+        format!("{} failed {} reads{last}", self.medium, self.faults)
     }
 }
 
@@ -169,7 +187,7 @@ mod tests {
     fn a_table_of_an_answer() {
         let answer = r#"{"version":"1.2.3","uptime_seconds":3720,"roots":["/a","/b.iso","/dev/sr0"],"attached":[{"path":"/dev/sr0","releases":[{"digest":"sha256:ab",
             "version":"4.19.1","complete":true}]}],"readable":{"ok":true},
-            "writable":{"ok":false,"problem":"the registry is read-only"},"free_bytes":1610612736,"connections":3,
+            "writable":{"ok":false,"problem":"the registry is read-only"},"media":[{"medium":"/b.iso","faults":2,"last":"a sector"}],"free_bytes":1610612736,"connections":3,
             "requests":1,"files":[{"what":"htpasswd","paths":["/h"]},
             {"what":"certificate","paths":["/c","/k"],"problem":"cannot read certificate `/c`"}],"newer":1}"#;
         let status: Status = serde_json::from_str(answer).unwrap();
@@ -184,6 +202,7 @@ root         /b.iso
 attached     /dev/sr0: 4.19.1
 readable     yes
 writable     no: the registry is read-only
+medium       /b.iso failed 2 reads; the last: a sector
 free         1.5 GiB
 connections  3
 requests     1

@@ -3,6 +3,7 @@
 //!
 //! Knows what can be asked. Does not know who may: the endpoint table does.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -76,7 +77,11 @@ pub(super) async fn ready(registry: &Registry, query: Query<'_>) -> Response<Bod
         checked => checked,
     };
     match checked {
-        Ok(()) => alive(),
+        // It is ready: everything else is served. Who asks is told all the same.
+        Ok(()) => answer::document("text/plain; charset=utf-8", {
+            let faults = faults(registry).into_iter().map(|it| it.to_string() + "\n");
+            std::iter::once("ok\n".to_owned()).chain(faults).collect::<String>()
+        }),
         Err(why) => {
             let mut response = answer::document("text/plain; charset=utf-8", format!("{why}\n"));
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -100,6 +105,7 @@ pub(super) async fn status(
         attached: attachments.list().await,
         readable: Health::of(readable(registry).await),
         writable: Health::of(writable(registry).await),
+        media: faults(registry),
         free_bytes: registry.store().writer().map(|_| metrics.store.free_bytes.get()),
         connections: metrics.transport.connections.get(),
         requests: metrics.http.in_flight.get(),
@@ -107,8 +113,15 @@ pub(super) async fn status(
     })
 }
 
+/// What is read are media, so what cannot be read is the medium's fault.
 async fn readable(registry: &Registry) -> Result<(), String> {
-    registry.store().check_readable().await.map_err(|error| chain(&error))
+    registry.store().check_readable().await.map_err(|error| format!("medium: {}", chain(&error)))
+}
+
+/// What media did that can be read all the same, but for some of it.
+fn faults(registry: &Registry) -> Vec<MediumFaults> {
+    let faulty = registry.store().faults().into_iter().filter(|it| it.count > 0);
+    faulty.map(|it| MediumFaults { medium: it.medium, faults: it.count, last: it.last }).collect()
 }
 
 async fn writable(registry: &Registry) -> Result<(), String> {
@@ -127,6 +140,8 @@ struct Status {
     attached: Vec<AttachedRoot>,
     readable: Health,
     writable: Health,
+    /// Those that failed a read.
+    media: Vec<MediumFaults>,
     #[serde(skip_serializing_if = "Option::is_none")]
     free_bytes: Option<i64>,
     connections: i64,
@@ -144,6 +159,22 @@ struct Health {
 impl Health {
     fn of(checked: Result<(), String>) -> Self {
         Self { ok: checked.is_ok(), problem: checked.err() }
+    }
+}
+
+#[derive(Serialize)]
+struct MediumFaults {
+    medium: String,
+    faults: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<String>,
+}
+
+impl fmt::Display for MediumFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { medium, faults, last } = self;
+        write!(f, "medium: {medium} failed {faults} reads")?;
+        last.iter().try_for_each(|last| write!(f, "; the last: {last}"))
     }
 }
 

@@ -23,6 +23,9 @@ pub enum Mount<'a> {
     Anywhere,
 }
 
+/// How many more roots are asked for a blob that the first one cannot give: as many as a node has media.
+const WHOLE_BLOB_TRIES: usize = 3;
+
 /// Where a blob is.
 #[derive(Debug)]
 pub enum Found {
@@ -44,11 +47,16 @@ impl Registry {
         reach: Reach,
         wish: Wish,
     ) -> Result<Found, Error> {
-        if let Some(blob) = self.stored_blob(name, digest).await? {
-            let vouched = self.store().vouch(&blob).await;
-            vouched.map_err(|source| damaged(digest, source))?;
-            return Ok(Found::Stored(blob));
-        }
+        let fault = match self.whole_blob(name, digest).await {
+            Ok(Some(blob)) => return Ok(Found::Stored(blob)),
+            Ok(None) => None,
+            Err(fault) => {
+                let error: &dyn std::error::Error = &fault;
+                tracing::error!(repository = %name, %digest, error, "a stored blob cannot be served");
+                Some(fault)
+            }
+        };
+        // What no medium here can give may be had from a peer.
         match self.fetch(Missing::Blob(name, digest, wish), reach).await {
             Fetched::Arriving(arriving) => return Ok(Found::Arriving(arriving)),
             Fetched::Stored => {
@@ -58,7 +66,7 @@ impl Registry {
             }
             Fetched::Manifest(_) | Fetched::Absent => {}
         }
-        Err(Error::BlobUnknown(*digest))
+        Err(fault.unwrap_or(Error::BlobUnknown(*digest)))
     }
 
     /// Removes a blob from a repository.
@@ -102,6 +110,24 @@ impl Registry {
             Ok(blob) => Ok(blob.is_some()),
             Err(Error::BlobDamaged { .. }) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// A blob whose bytes are right, from the first root that gives them: a medium that fails is not asked again for a
+    /// while, so that the second try finds the next.
+    async fn whole_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Blob>, Error> {
+        let mut tries = 0..WHOLE_BLOB_TRIES;
+        loop {
+            let Some(blob) = self.stored_blob(name, digest).await? else { return Ok(None) };
+            let fault = match self.store().vouch(&blob).await {
+                Ok(()) => return Ok(Some(blob)),
+                Err(fault) => fault,
+            };
+            if tries.next().is_none() || !matches!(fault, store::Error::Medium { .. }) {
+                return Err(damaged(digest, fault));
+            }
+            let error: &dyn std::error::Error = &fault;
+            tracing::error!(repository = %name, %digest, error, "a stored blob is looked for elsewhere");
         }
     }
 

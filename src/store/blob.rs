@@ -17,21 +17,20 @@ use crate::store::Extents;
 use crate::store::Found;
 use crate::store::Medium;
 use crate::store::Version;
-use crate::store::extent::Fault;
 use crate::store::proof::Proof;
+use crate::store::version::Place;
 
 /// A stored blob.
 #[derive(Clone, Debug)]
 pub struct Blob {
     whole: FileRange,
-    version: Version,
 }
 
 impl Blob {
     pub(super) fn new(digest: Digest, found: Found, medium: Arc<Medium>) -> Self {
         let Found { extents, version } = found;
         let end = extents.len();
-        Self { whole: FileRange { digest, extents, position: 0, end, medium, proof: None }, version }
+        Self { whole: FileRange { digest, version, extents, position: 0, end, medium, proof: None } }
     }
 
     /// The same blob, whose bytes are compared with its digest while they are read.
@@ -89,7 +88,7 @@ impl Blob {
 
     /// Which version of the file it is.
     pub(super) fn version(&self) -> &Version {
-        &self.version
+        &self.whole.version
     }
 }
 
@@ -98,6 +97,7 @@ impl Blob {
 #[derive(Clone, Debug)]
 pub struct FileRange {
     digest: Digest,
+    version: Version,
     extents: Extents,
     position: u64,
     end: u64,
@@ -125,7 +125,8 @@ impl FileRange {
         }
         let proof = self.proof.clone().map(|proof| (proof, self.position));
         self.position += len;
-        Some(Window { file, offset, len, medium: Arc::clone(&self.medium), digest: self.digest, proof })
+        let (digest, place) = (self.digest, self.version.place());
+        Some(Window { file, offset, len, medium: Arc::clone(&self.medium), digest, place, proof })
     }
 }
 
@@ -146,6 +147,8 @@ pub struct Window {
     pub medium: Arc<Medium>,
     /// Whose bytes they are, for messages.
     pub digest: Digest,
+    /// Where the file lies that they are.
+    pub(crate) place: Place,
     /// What finds out whether they are what they should be, and where in the blob they begin.
     pub(crate) proof: Option<(Arc<Proof>, u64)>,
 }
@@ -213,18 +216,8 @@ impl Window {
 
     /// Reads it piece by piece on this thread, which may sleep.
     pub(super) fn read_through(&self, each: impl FnMut(&[u8])) -> Result<(), Error> {
-        let digest = self.digest;
-        self.extent().read_through(&self.medium, each).map_err(
-            |Fault { path, offset, source }| match source {
-                Some(source) => {
-                    let medium = self.medium.name().to_owned();
-                    Error::Medium { medium, path, offset, digest, source }
-                }
-                None => {
-                    Error::Corrupt { path, why: format!("it ends at byte {offset}, and {digest} does not") }
-                }
-            },
-        )
+        let failed = |fault| self.medium.failed(fault, &self.digest, self.place);
+        self.extent().read_through(&self.medium, each).map_err(failed)
     }
 
     fn extent(&self) -> Extent {

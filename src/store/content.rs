@@ -127,7 +127,8 @@ impl Contents {
     /// Where the bytes of a blob are.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] where the file is empty and should not be, or is known to be damaged.
+    /// [`Error::Corrupt`] where the file is empty and should not be, or is known to be damaged; [`Error::Medium`] where
+    /// it could not be read a moment ago.
     pub(super) fn blob(
         &self,
         source: &dyn Source,
@@ -136,6 +137,9 @@ impl Contents {
     ) -> Poll<Result<Option<Blob>, Error>> {
         let path = Entry::Blob(*digest).path();
         let Some(found) = ready!(source.open(&path, wait))? else { return Poll::Ready(Ok(None)) };
+        if let Some(read) = source.medium().given_up(found.version.place()) {
+            return Poll::Ready(Err(read.error(source.medium())));
+        }
         let why = if found.version.is_empty() && !is_of_nothing(digest) {
             "it is empty"
         } else if self.is_damaged(&found.version) {
@@ -177,7 +181,12 @@ impl Contents {
         if wait == Wait::Never && len > Self::HASHED_AT_ONCE {
             return Poll::Pending;
         }
-        let content: Bytes = ready!(read_small(&found, source.medium(), wait))?.into();
+        let medium = source.medium();
+        if let Some(read) = medium.given_up(found.version.place()) {
+            return Poll::Ready(Err(read.error(medium)));
+        }
+        let failed = |fault| medium.failed(fault, digest, found.version.place());
+        let content: Bytes = ready!(read_small(&found, medium, wait)).map_err(failed)?.into();
         let computed = digest_of(digest.algorithm(), &content);
         if computed != *digest {
             self.mark_damaged(found.version);

@@ -171,10 +171,16 @@ impl Pieces {
         while !buf.is_empty() {
             let read = self.medium.read_twice(|| retry_on_intr(|| pread(&piece.file, &mut *buf, offset)));
             let read = match read {
-                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => {
+                    self.medium.count_fault();
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                }
                 read => read,
             };
-            let read = read.map_err(|source| Fault { path: Arc::clone(&piece.path), offset, source })?;
+            let read = read.map_err(|source| {
+                self.medium.note(piece.path.display(), offset, &source);
+                Fault { path: Arc::clone(&piece.path), offset, source }
+            })?;
             offset += read as u64;
             buf = std::mem::take(&mut buf).split_at_mut(read).1;
         }

@@ -20,6 +20,7 @@ use crate::store::Medium;
 use crate::store::Source;
 use crate::store::Version;
 use crate::store::Wait;
+use crate::store::extent::Fault;
 
 /// The digests that links were found to hold, by the version of the file: what is remembered cannot be stale, since
 /// a link that was changed has another version, whoever changed it.
@@ -57,7 +58,8 @@ impl Links {
         let corrupt = |why: String| Error::Corrupt { path: in_source(source, path), why };
         let content = match found.version.len() {
             0 => return Poll::Ready(Err(corrupt("it is empty".to_owned()))),
-            1..=Self::LONGEST => ready!(read_small(&found, source.medium(), wait))?,
+            1..=Self::LONGEST => ready!(read_small(&found, source.medium(), wait))
+                .map_err(|fault| source.medium().lost(fault, path.as_str(), found.version.place()))?,
             len => return Poll::Ready(Err(corrupt(format!("it has {len} bytes, and a link is one digest")))),
         };
         let digest = parse_link(&content).map_err(|error| corrupt(format!("it holds no digest: {error}")))?;
@@ -95,7 +97,7 @@ pub(super) fn in_source(source: &dyn Source, path: &RelativePath) -> String {
 }
 
 /// Reads a file whole; [`Poll::Pending`] where it is not all in memory and may not be waited for.
-pub(super) fn read_small(found: &Found, medium: &Medium, wait: Wait) -> Poll<Result<Vec<u8>, Error>> {
+pub(super) fn read_small(found: &Found, medium: &Medium, wait: Wait) -> Poll<Result<Vec<u8>, Fault>> {
     let mut content = Vec::with_capacity(usize::try_from(found.extents.len()).unwrap_or(0));
     for extent in found.extents.iter() {
         match wait {

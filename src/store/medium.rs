@@ -5,31 +5,80 @@
 //! the bytes are.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
 
 use rustix::fs::FileType;
 use rustix::fs::fstat;
+use storage_layout::Digest;
 use tokio::sync::Semaphore;
 
 use crate::metrics::StoreMetrics;
 use crate::store::Error;
 use crate::store::descriptors::Descriptors;
+use crate::store::extent::Fault;
+use crate::store::version::Place;
 
-/// A device, with a name for messages, a bounded number of threads that wait for it, and a count of its faults.
+/// A device, with a name for messages, a bounded number of threads that wait for it, and a memory of its faults.
 #[derive(Debug)]
 pub struct Medium {
     name: String,
     threads: Arc<Semaphore>,
     faults: AtomicU64,
+    bad: Mutex<Bad>,
     metrics: StoreMetrics,
+}
+
+/// What of a device could not be read of late.
+#[derive(Debug, Default)]
+struct Bad {
+    files: HashMap<Place, (Instant, BadRead)>,
+    last: Option<String>,
+}
+
+/// A read that failed twice.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct BadRead {
+    path: String,
+    offset: u64,
+    digest: Digest,
+    kind: io::ErrorKind,
+    raw: Option<i32>,
+}
+
+impl BadRead {
+    /// The error that it was, once more.
+    pub(in crate::store) fn error(&self, medium: &Medium) -> Error {
+        Error::Medium {
+            medium: medium.name.clone(),
+            path: self.path.clone(),
+            offset: self.offset,
+            digest: self.digest,
+            source: self.raw.map_or_else(|| self.kind.into(), io::Error::from_raw_os_error),
+        }
+    }
+}
+
+/// What a device did to those who read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// The root that the device was first seen under.
+    pub medium: String,
+    /// How many reads it failed.
+    pub count: u64,
+    /// Where the last of them was that failed twice, and why.
+    pub last: Option<String>,
 }
 
 impl Medium {
@@ -37,8 +86,15 @@ impl Medium {
     /// a drive behind a management controller serves one read at a time whatever is asked of it.
     pub const THREADS: usize = 8;
 
+    /// For how long a file that could not be read is not tried again: a drive that fails takes seconds to say so, and
+    /// one that was only jolted should not be given up on.
+    const GIVEN_UP_FOR: Duration = Duration::from_secs(60);
+    /// How many such files are remembered. With more than these the device is beyond help.
+    const BAD: usize = 4096;
+
     fn new(name: String, metrics: StoreMetrics) -> Self {
-        Self { name, threads: Arc::new(Semaphore::new(Self::THREADS)), faults: AtomicU64::new(0), metrics }
+        let threads = Arc::new(Semaphore::new(Self::THREADS));
+        Self { name, threads, faults: AtomicU64::new(0), bad: Mutex::default(), metrics }
     }
 
     /// The root that it was first seen under.
@@ -49,6 +105,83 @@ impl Medium {
     /// How many reads it failed.
     pub fn faults(&self) -> u64 {
         self.faults.load(Ordering::Relaxed)
+    }
+
+    /// What it did to those who read it.
+    pub(in crate::store) fn report(&self) -> Faults {
+        let last = self.bad().last.clone();
+        Faults { medium: self.name.clone(), count: self.faults(), last }
+    }
+
+    /// What to say of a blob that could not be read; that is remembered. What ends early in a directory was damaged
+    /// there; in an image, the medium lost it.
+    pub(in crate::store) fn failed(&self, fault: Fault, digest: &Digest, place: Place) -> Error {
+        let Fault { path, offset, source } = fault;
+        let source = match unless_it_ended(source) {
+            Some(source) => source,
+            None if place.is_of_image() => {
+                self.count_fault();
+                io::ErrorKind::UnexpectedEof.into()
+            }
+            None => {
+                return Error::Corrupt {
+                    path,
+                    why: format!("it ends at byte {offset}, and {digest} does not"),
+                };
+            }
+        };
+        let (kind, raw) = (source.kind(), source.raw_os_error());
+        self.note(&path, offset, &source);
+        let read = BadRead { path, offset, digest: *digest, kind, raw };
+        let error = read.error(self);
+        self.mark_bad(place, read);
+        error
+    }
+
+    /// What to say of a link that could not be read, likewise.
+    pub(in crate::store) fn lost(&self, fault: Fault, wanted: &str, place: Place) -> Error {
+        let Fault { path, offset, source } = fault;
+        let source = match unless_it_ended(source) {
+            Some(source) => source,
+            None if place.is_of_image() => {
+                self.count_fault();
+                io::ErrorKind::UnexpectedEof.into()
+            }
+            None => return Error::Corrupt { path, why: format!("it ends at byte {offset}") },
+        };
+        self.note(&path, offset, &source);
+        Error::Lookup { medium: self.name.clone(), path, offset, wanted: wanted.to_owned(), source }
+    }
+
+    /// Remembers where a read failed twice.
+    pub(in crate::store) fn note(&self, path: impl fmt::Display, offset: u64, source: &io::Error) {
+        self.bad().last = Some(format!("byte {offset} of {path}: {source}"));
+    }
+
+    fn mark_bad(&self, place: Place, read: BadRead) {
+        let mut bad = self.bad();
+        if bad.files.len() >= Self::BAD {
+            bad.files.clear();
+        }
+        bad.files.insert(place, (Instant::now(), read));
+    }
+
+    /// Why a file is not to be read now, if so.
+    pub(in crate::store) fn given_up(&self, place: Place) -> Option<BadRead> {
+        if self.faults() == 0 {
+            return None;
+        }
+        let mut bad = self.bad();
+        let (since, read) = bad.files.get(&place)?;
+        if since.elapsed() < Self::GIVEN_UP_FOR {
+            return Some(read.clone());
+        }
+        bad.files.remove(&place);
+        None
+    }
+
+    fn bad(&self) -> MutexGuard<'_, Bad> {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something that may wait for the device, on one of its threads. When the caller is dropped the work is
@@ -91,6 +224,11 @@ impl Medium {
         self.faults.fetch_add(1, Ordering::Relaxed);
         self.metrics.fault(&self.name);
     }
+}
+
+/// What the system said, unless it was that the file ends there.
+fn unless_it_ended(source: Option<io::Error>) -> Option<io::Error> {
+    source.filter(|it| it.kind() != io::ErrorKind::UnexpectedEof)
 }
 
 /// Runs what may sleep on a thread that may.
@@ -158,3 +296,6 @@ impl Media {
         Ok(medium)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,7 @@ impl dyn Source {
             });
         }
         match read_small(&found, self.medium(), Wait::Allowed) {
-            Poll::Ready(content) => content.map(Some),
+            Poll::Ready(content) => Ok(Some(content?)),
             Poll::Pending => Ok(None),
         }
     }

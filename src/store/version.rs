@@ -48,6 +48,11 @@ impl Version {
         Self { device: instance, inode: position, len, modified: 0, changed: 0, born: Some(0) }
     }
 
+    /// Where the file lies, whatever it holds.
+    pub(in crate::store) fn place(&self) -> Place {
+        Place { device: self.device, inode: self.inode }
+    }
+
     /// The length in bytes.
     pub fn len(&self) -> u64 {
         self.len
@@ -81,6 +86,21 @@ impl Version {
     /// one in its place.
     pub(in crate::store) fn identity(&self) -> Option<Identity> {
         self.born.map(|born| Identity { device: self.device, inode: self.inode, born })
+    }
+}
+
+/// Where a file lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    device: u64,
+    inode: u64,
+}
+
+impl Place {
+    /// Whether it is in an image, which nobody changes: what is missing there, the medium lost.
+    pub(in crate::store) fn is_of_image(self) -> bool {
+        // As `Iso` numbers its instances; no device has numbers so high.
+        self.device >> 63 == 1
     }
 }
 
