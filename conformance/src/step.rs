@@ -121,6 +121,7 @@ pub(crate) const STEPS: &[Step] = &[
 #[rustfmt::skip] // A table.
 pub(crate) const ON_REQUEST: &[Step] = &[
     step("rate-sync", "62 images and 131 MB from node to node, beside skopeo and distribution", &[Tool::Skopeo, Tool::Distribution2], sync_speed::rate_against_skopeo),
+    step("rate-removal", "a release goes within two seconds while 16 clients pull another", &[], collection::rate_release_removed),
     step("rate-nodes", "131 MB to eight nodes from one, over links of 40 MB/s", &[Tool::Iproute], nodes::rate_eight),
     step("rate-copy", "4 GiB copied, verified and durable, against rsync and cp", &[Tool::Xorriso, Tool::Rsync], copy::rate_compared),
     step("packages", "deb, rpm, an image without an engine, and a bill of materials", PACKAGES, packages::made),
