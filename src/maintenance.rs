@@ -16,6 +16,7 @@ mod pace;
 pub mod releases;
 pub mod removal;
 pub mod repair;
+pub mod scrub;
 mod tree;
 pub mod verify;
 

@@ -109,6 +109,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
     let mut tasks = answer(&config, listeners, &api, &registry, &metrics, &shutdown);
     tasks.spawn(upkeep::purge_uploads(store.clone(), config.upload_purge.value, shutdown.clone()));
+    tasks.spawn(upkeep::scrub(store.clone(), shutdown.clone()));
     tasks.spawn(notify::watchdog(shutdown.clone()));
     let force = files.watcher.force();
     tasks.spawn(files.watcher.run(shutdown.clone()));

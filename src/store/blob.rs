@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use storage_layout::Digest;
@@ -52,6 +53,11 @@ impl Blob {
     /// Whether it is the blob of no bytes.
     pub fn is_empty(&self) -> bool {
         self.whole.is_empty()
+    }
+
+    /// When its file last changed.
+    pub fn modified(&self) -> SystemTime {
+        self.version().modified()
     }
 
     /// Where its bytes begin in the file that holds them. Who reads many blobs of an image in this order reads the
