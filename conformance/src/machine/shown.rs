@@ -115,8 +115,8 @@ impl Shown<'_> {
         let payload = Payload::read()?;
         payload::check_repositories(endpoint, &payload, "library/", &self.system.on_disc)?;
         let journal = guest.shell("journalctl --boot --unit=larder.service --no-pager --output=cat")?;
-        let told = journal.lines().rfind(|line| line.contains("/dev/sr0") && line.contains("cannot read"));
-        let told = told.context("the journal does not say that /dev/sr0 cannot be read")?.to_owned();
+        let told = journal.lines().rfind(|line| line.contains("cannot send") && line.contains("/dev/sr0"));
+        let told = told.context("the journal does not say that /dev/sr0 gave out")?.to_owned();
         guest.plug_disc(&self.system.disc, UNTHROTTLED)?;
         wait_until_attached(guest)?;
         client::check_blob(endpoint, "big/app", &self.system.long)
