@@ -29,6 +29,9 @@ use crate::report;
 /// Who pushes when power is cut.
 const PUSHERS: u64 = 3;
 
+/// How often power is cut however long everything before took.
+const LEAST: usize = 5;
+
 /// How long pushes last before power is cut.
 const LIFE: std::ops::Range<u64> = 300..2_500;
 
@@ -65,7 +68,7 @@ impl<'a> Cuts<'a> {
         clock.tell("the machine's memory is kept, without its disk");
         let mut random = Rng::with_seed(1);
         let (mut acknowledged, mut lost, mut done) = (Vec::new(), 0, 0);
-        while done < self.count && until.is_none_or(|until| Instant::now() < until) {
+        while done < self.count && (done < LEAST || until.is_none_or(|until| Instant::now() < until)) {
             let seed = done as u64;
             let (new, loss) =
                 self.live(seed, &acknowledged, &mut random).with_context(|| format!("life {seed}"))?;

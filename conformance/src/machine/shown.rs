@@ -82,7 +82,8 @@ impl Shown<'_> {
         )?;
         guest.until(SOON, "curl --silent --fail http://localhost:5000/healthz")?;
         let endpoint = Endpoint::plain(guest.second);
-        let requests = payload::check_repositories(&endpoint, payload, "", &self.system.on_disc)?;
+        let requests =
+            payload::check_repositories(&endpoint, payload, "openshift/release-", &self.system.on_disc)?;
         guest.shell("systemctl stop mounted && umount /mnt/disc")?;
         Ok(format!("{requests} requests to the disc mounted by the kernel's isofs"))
     }
