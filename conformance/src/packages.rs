@@ -71,7 +71,7 @@ fn rpm(bench: &Bench) -> Result<PathBuf> {
     let mut cargo = Command::new(bench.tools().path(Tool::CargoGenerateRpm)?);
     // Its finder of dependencies asks rpm, which Debian has not.
     cargo
-        .args(["generate-rpm", "--auto-req", "disabled", "--payload-compress", "gzip", "--target-dir"])
+        .args(["generate-rpm", "--auto-req", "disabled", "--payload-compress", "none", "--target-dir"])
         .arg(staged(bench)?);
     cargo.arg("--output").arg(&package).current_dir(source());
     bench.run("rpm", &cargo)?.success()?;

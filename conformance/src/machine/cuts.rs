@@ -35,6 +35,15 @@ const LEAST: usize = 5;
 /// How long pushes last before power is cut.
 const LIFE: std::ops::Range<u64> = 300..2_500;
 
+/// How many of the things acknowledged last are asked for in each life; after the last, all are.
+const CHECKED: usize = 12;
+
+/// How many blocks are not flushed when power goes: a few are a link or a tag, many a blob.
+const UNFLUSHED: std::ops::Range<usize> = 1..24;
+
+/// How long to wait for such a moment.
+const MOMENT: Duration = Duration::from_secs(5);
+
 /// How long Larder may take to be back.
 const BACK: Duration = Duration::from_secs(60);
 
@@ -118,7 +127,7 @@ impl<'a> Cuts<'a> {
         let endpoint = Endpoint::plain(guest.registry);
         let mut recent = before.iter().rev().take(CHECKED);
         recent.try_for_each(|thing| still_there(&endpoint, thing)).context("acknowledged before the cut")?;
-        let acknowledged = push_until_cut(guest, &endpoint, seed, random)?;
+        let acknowledged = self.push_until_cut(guest, &endpoint, seed, random)?;
         let keep = KEPT.get(seed as usize % KEPT.len()).copied().unwrap_or_default();
         Ok((acknowledged, self.system.disk.cut(random, keep).lost))
     }
@@ -132,28 +141,31 @@ impl<'a> Cuts<'a> {
         }
         Ok(guest)
     }
-}
 
-/// How many of the things acknowledged last are asked for in each life; after the last, all are.
-const CHECKED: usize = 12;
-
-fn push_until_cut(
-    guest: Guest,
-    endpoint: &Endpoint,
-    seed: u64,
-    random: &mut Rng,
-) -> Result<Vec<Acknowledged>> {
-    let acknowledged = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for pusher in 0..PUSHERS {
-            let acknowledged = &acknowledged;
-            scope.spawn(move || push_forever(endpoint, 1000 + seed * PUSHERS + pusher, acknowledged));
+    fn push_until_cut(
+        &self,
+        guest: Guest,
+        endpoint: &Endpoint,
+        seed: u64,
+        random: &mut Rng,
+    ) -> Result<Vec<Acknowledged>> {
+        let acknowledged = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for pusher in 0..PUSHERS {
+                let acknowledged = &acknowledged;
+                scope.spawn(move || push_forever(endpoint, 1000 + seed * PUSHERS + pusher, acknowledged));
+            }
+            std::thread::sleep(Duration::from_millis(random.u64(LIFE)));
+            self.system.disk.fail_at(random.usize(UNFLUSHED));
+            let latest = Instant::now() + MOMENT;
+            while !self.system.disk.is_off() && Instant::now() < latest {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            guest.kill();
+        });
+        match acknowledged.into_inner() {
+            Ok(acknowledged) => Ok(acknowledged),
+            Err(_) => bail!("a pusher panicked"),
         }
-        std::thread::sleep(Duration::from_millis(random.u64(LIFE)));
-        guest.kill();
-    });
-    match acknowledged.into_inner() {
-        Ok(acknowledged) => Ok(acknowledged),
-        Err(_) => bail!("a pusher panicked"),
     }
 }

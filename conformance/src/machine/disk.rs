@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -58,6 +59,17 @@ const EINVAL: u32 = 22;
 pub(crate) struct Disk {
     socket: PathBuf,
     content: Arc<Mutex<Content>>,
+    /// Power is on again.
+    is_back: Arc<Condvar>,
+}
+
+/// Whether the disk has power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Power {
+    On,
+    /// It goes when so many blocks are not flushed.
+    UntilPending(usize),
+    Off,
 }
 
 /// What happened to what was not flushed when power was cut.
@@ -77,6 +89,7 @@ struct Content {
     durable: Vec<u8>,
     /// What was written since the last flush, in order.
     pending: Vec<Piece>,
+    power: Power,
 }
 
 /// Part of a write, within one block.
@@ -90,9 +103,9 @@ impl Disk {
     /// A disk with the bytes of the file `image`, served at `socket` for as long as the harness runs.
     pub(crate) fn serve(image: &Path, socket: PathBuf) -> Result<Self> {
         let durable = std::fs::read(image).with_context(|| format!("reading `{}`", image.display()))?;
-        let content = Content { current: durable.clone(), durable, pending: Vec::new() };
+        let content = Content { current: durable.clone(), durable, pending: Vec::new(), power: Power::On };
         let listener = UnixListener::bind(&socket).with_context(|| format!("`{}`", socket.display()))?;
-        let disk = Self { socket, content: Arc::new(Mutex::new(content)) };
+        let disk = Self { socket, content: Arc::new(Mutex::new(content)), is_back: Arc::default() };
         let served = disk.clone();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -109,7 +122,18 @@ impl Disk {
         &self.socket
     }
 
-    /// Power is cut: of what was not flushed, each block is kept with this probability.
+    /// Has power go at the next moment at which so many blocks are not flushed: at most moments there are none, and then a
+    /// cut loses nothing. From that moment on nothing is read, written or answered.
+    pub(crate) fn fail_at(&self, pending: usize) {
+        self.content().power = Power::UntilPending(pending);
+    }
+
+    /// Whether power has gone.
+    pub(crate) fn is_off(&self) -> bool {
+        self.content().power == Power::Off
+    }
+
+    /// Power is cut, and is back for the next machine: of what was not flushed, each block is kept with this probability.
     pub(crate) fn cut(&self, random: &mut Rng, keep: f64) -> Loss {
         let mut content = self.content();
         let mut loss = Loss::default();
@@ -122,6 +146,8 @@ impl Disk {
             }
         }
         content.current = content.durable.clone();
+        content.power = Power::On;
+        self.is_back.notify_all();
         loss
     }
 
@@ -174,6 +200,16 @@ impl Disk {
         }
     }
 
+    /// Waits for the end of a machine whose power is gone.
+    fn has_power(&self) -> io::Result<()> {
+        let mut content = self.content();
+        let had_power = content.power != Power::Off;
+        while content.power == Power::Off {
+            content = self.is_back.wait(content).unwrap_or_else(PoisonError::into_inner);
+        }
+        if had_power { Ok(()) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
+    }
+
     /// Answers one request; `false` when the client said goodbye.
     fn answer(&self, stream: &mut UnixStream) -> io::Result<bool> {
         let magic = u32::from_be_bytes(take(stream)?);
@@ -185,6 +221,7 @@ impl Disk {
         if magic != REQUEST || len > REQUEST_LIMIT {
             return Err(io::ErrorKind::InvalidData.into());
         }
+        self.has_power()?;
         let mut bytes = vec![0; if command == CMD_WRITE { len as usize } else { 0 }];
         stream.read_exact(&mut bytes)?;
         let done = match command {
@@ -197,6 +234,7 @@ impl Disk {
             CMD_DISC => return Ok(false),
             _ => None,
         };
+        self.has_power()?;
         let error = if done.is_some() { 0 } else { EINVAL };
         stream.write_all(&[&SIMPLE_REPLY.to_be_bytes()[..], &error.to_be_bytes(), &cookie].concat())?;
         if command == CMD_READ && done.is_some() {
@@ -227,6 +265,11 @@ impl Content {
                 self.pending.push(piece);
             }
             at = end;
+        }
+        if let Power::UntilPending(count) = self.power
+            && self.pending.len() >= count
+        {
+            self.power = Power::Off;
         }
         Some(())
     }
@@ -262,11 +305,12 @@ mod tests {
 
     fn content() -> Content {
         let durable = vec![0; 4 * BLOCK];
-        Content { current: durable.clone(), durable, pending: Vec::new() }
+        Content { current: durable.clone(), durable, pending: Vec::new(), power: Power::On }
     }
 
     fn cut(content: Content, keep: f64) -> Vec<u8> {
-        let disk = Disk { socket: PathBuf::new(), content: Arc::new(Mutex::new(content)) };
+        let disk =
+            Disk { socket: PathBuf::new(), content: Arc::new(Mutex::new(content)), is_back: Arc::default() };
         disk.cut(&mut Rng::with_seed(1), keep);
         let content = disk.content();
         assert_eq!(content.current, content.durable);
