@@ -198,7 +198,7 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
 /// Removes the socket of a server that is gone; leaves that of one that answers, and anything else.
 fn remove_stale(path: &Path) -> io::Result<()> {
     // Connecting to a file is refused as well.
-    if !std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket()) {
+    if !path.symlink_metadata().is_ok_and(|it| it.file_type().is_socket()) {
         return Ok(());
     }
     let connected = std::os::unix::net::UnixStream::connect(path);
