@@ -179,7 +179,8 @@ fn without_room(copy: &Copy<'_>, bench: &Bench) -> Result<()> {
 /// Killed at many moments of a copy: whatever is under a tag then is whole, and the next copy finishes.
 pub(crate) fn killed(bench: &Bench) -> Result<String> {
     let mut random = Rng::with_seed(7);
-    let (source, destination) = (bench.directory().join("source"), bench.directory().join("destination"));
+    let place = Place::new(bench)?;
+    let (source, destination) = (place.0.join("source"), place.0.join("destination"));
     let tags = images::write(&source, &mut random)?;
     let copy = Copy::new(bench)?;
     let mut whole = timed(&copy, &source, &destination)?;
@@ -202,6 +203,27 @@ pub(crate) fn killed(bench: &Bench) -> Result<String> {
     Ok(format!(
         "{KILLS} kills, {met} in the middle, {seen} tags seen after them, all whole; each next copy finished"
     ))
+}
+
+/// Where copies are killed: in memory where there is such a place. A process that is killed leaves what the kernel
+/// knows, whatever is under that; a hundred times the syncs of a disk would take minutes where others write too.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(bench: &Bench) -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory } else { bench.directory() };
+        let place = base.join(format!("larder-conformance-{}", std::process::id()));
+        fs::create_dir_all(&place)?;
+        Ok(Self(place))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What cannot be removed goes with the machine's memory.
+        drop(fs::remove_dir_all(&self.0));
+    }
 }
 
 /// Runs a copy for a while and kills it; says whether it was under way, and how many tags there were.
