@@ -4,7 +4,6 @@
 //! container engine: the executable, the libraries that it is linked with, and distribution's names for it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -71,20 +70,22 @@ fn rpm(bench: &Bench) -> Result<PathBuf> {
     let mut cargo = Command::new(bench.tools().path(Tool::CargoGenerateRpm)?);
     // Its finder of dependencies asks rpm, which Debian has not.
     cargo
-        .args(["generate-rpm", "--auto-req", "disabled", "--payload-compress", "none", "--target-dir"])
+        .args(["generate-rpm", "--auto-req", "disabled", "--payload-compress", "gzip", "--target-dir"])
         .arg(staged(bench)?);
     cargo.arg("--output").arg(&package).current_dir(source());
     bench.run("rpm", &cargo)?.success()?;
     Ok(package)
 }
 
-/// A target directory that holds the executable under test as if it had just been built.
+/// A target directory that holds the executable under test as if it had just been built, without what is for debuggers.
 fn staged(bench: &Bench) -> Result<PathBuf> {
     let directory = bench.directory().join("staged");
     let program = directory.join("release/larder");
     if !program.exists() {
         fs::create_dir_all(directory.join("release"))?;
-        symlink(bench.program(Kind::Larder)?, &program)?;
+        let mut strip = Command::new("strip");
+        strip.arg("-o").arg(&program).arg(bench.program(Kind::Larder)?);
+        bench.run("strip", &strip)?.success()?;
     }
     Ok(directory)
 }
@@ -103,7 +104,7 @@ fn holds_everything(listed: &str) -> Result<()> {
 
 /// The image: one layer, from nothing.
 fn image(bench: &Bench) -> Result<Image> {
-    let program = bench.program(Kind::Larder)?;
+    let program = staged(bench)?.join("release/larder");
     let mut archive = tar::Builder::new(Vec::new());
     add(&mut archive, "usr/bin/larder", &fs::read(&program)?, 0o755)?;
     link(&mut archive, "usr/bin/distribution", "larder")?;
