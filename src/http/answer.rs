@@ -19,6 +19,9 @@ use crate::http::Body;
 /// `Docker-Content-Digest`: of the content that is answered, in the algorithm it was asked by.
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
+/// How many headers an answer with content has at most, with what is added to each: room for them is made once.
+pub(super) const HEADERS: usize = 12;
+
 /// An answer without a body.
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::Empty);

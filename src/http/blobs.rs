@@ -137,6 +137,7 @@ fn selected(blob: &Blob, selection: Selection) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.reserve(answer::HEADERS);
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     if let Some(range) = range {

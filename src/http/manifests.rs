@@ -65,6 +65,7 @@ pub(super) async fn get(
 fn whole(manifest: &StoredManifest) -> Response<Body> {
     let mut response = Response::new(Body::Bytes(manifest.content.clone()));
     let headers = response.headers_mut();
+    headers.reserve(answer::HEADERS);
     // A stored document may say anything of itself, also what no header can carry.
     let content_type = HeaderValue::try_from(manifest.media_type.as_ref())
         .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
