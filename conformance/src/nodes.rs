@@ -129,7 +129,9 @@ fn power_and_link(cluster: &Cluster<'_>, nodes: [Node; 3], first: &Release) -> R
     second.check(&cut.socket)?;
     first.check(&cut.socket)?;
 
-    killed.socket.get(&format!("/v2/{COMPONENTS}/blobs/{damaged}"))?.expect(404)?;
+    // As a peer asks, for which no other peer is asked.
+    let target = format!("/v2/{COMPONENTS}/blobs/{damaged}");
+    killed.socket.request("GET", &target).header("Larder-No-Pull-Through", "1").send()?.expect(404)?;
     let holding = killed.conditions("4.22.1")?;
     ensure!(
         holding == pairs(&[("Degraded", "ReleaseImageNotAvailable")]),
