@@ -414,24 +414,3 @@ fn a_medium_that_ends_early_is_named_with_the_place() {
     File::options().write(true).open(&image).unwrap().set_len(0).unwrap();
     assert!(iso.check().is_err());
 }
-
-#[test]
-fn a_blob_of_5_gib_has_all_its_bytes() {
-    const LEN: u64 = 5 << 30;
-    let workshop = Workshop::new();
-    // What it is called is all that its digest is for here.
-    let blob = Entry::Blob(digest_of(b"a blob of 5 GiB")).path();
-    workshop.put(blob.as_str(), b"");
-    let sparse = File::options().write(true).open(workshop.tree().join(blob.as_str())).unwrap();
-    sparse.set_len(LEN).unwrap();
-    let marks = [0, (1 << 32) - 2049, (1 << 32) - 1, 1 << 32, LEN - 1];
-    for mark in marks {
-        sparse.write_all_at(&[mark.trailing_zeros() as u8 + 1], mark).unwrap();
-    }
-    let Some(image) = workshop.image(BUILDER) else { return };
-    let found = file(&open(&image).unwrap(), &blob);
-    assert_eq!((found.extents.len(), found.version.len()), (LEN, LEN));
-    for mark in marks {
-        assert_eq!(read_range(&found, mark..mark + 1), [mark.trailing_zeros() as u8 + 1], "at {mark}");
-    }
-}
