@@ -18,6 +18,7 @@ use crate::cli::Exit;
 use crate::cli::Failure;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::sync;
 use crate::maintenance::Pace;
 use crate::maintenance::copy;
 use crate::maintenance::copy::Held;
@@ -25,18 +26,21 @@ use crate::maintenance::copy::Plan;
 use crate::maintenance::copy::Progress;
 use crate::maintenance::copy::Report;
 use crate::maintenance::copy::Selection;
+use crate::peer::JobRequest;
+use crate::peer::JobStatus;
 use crate::store;
 use crate::store::Access;
 use crate::store::Options;
 use crate::store::Store;
 
+mod server;
 mod watch;
 
 use watch::Watch;
 
 /// Copy content from an image or a directory into a directory
 ///
-/// Every byte is verified while it is read. What DESTINATION holds already is left as it is, so that a copy which was
+/// Every byte is verified while it is read. Where a server writes DESTINATION it does the work. What DESTINATION holds already is left as it is, so that a copy which was
 /// cut off goes on where it was when it is started again. Tags appear last, and only when all that they need is there.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -56,6 +60,9 @@ pub(super) struct Args {
     /// Read at most so many MiB in a second
     #[arg(long, value_name = "MIB")]
     limit_rate: Option<NonZero<u32>>,
+    /// The administration socket of the server that writes DESTINATION, if one does
+    #[arg(long, value_name = "PATH", env = "LARDER_ADMIN_SOCKET", hide_env_values = true)]
+    admin_socket: Option<PathBuf>,
     /// How to write the report; with `json`, progress is written to standard error as a JSON object a line
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -68,7 +75,10 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let copied = runtime.block_on(copy(args));
     // What still reads from a medium that does not answer must not hold up the end.
     runtime.shutdown_background();
-    let report = copied?;
+    let report = match copied? {
+        Copied::Here(report) => report,
+        Copied::ByServer(status) => return sync::ended(status),
+    };
     let ended = match args.output {
         Format::Table => output::print(&sentence(&report, began.elapsed())),
         Format::Json => output::print_json(&Written::new(&report, began.elapsed())),
@@ -83,9 +93,46 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::ProblemFound)
 }
 
-async fn copy(args: &Args) -> Result<Report, Failure> {
+/// Who copied, and what came of it.
+enum Copied {
+    Here(Report),
+    ByServer(JobStatus),
+}
+
+async fn copy(args: &Args) -> Result<Copied, Failure> {
     let source = open(&args.source, Access::ReadOnly)?;
-    let destination = open(&args.destination, Access::ReadWrite)?;
+    match open(&args.destination, Access::ReadWrite) {
+        Ok(destination) => here(args, source, destination).await.map(Copied::Here),
+        Err(locked @ store::Error::Locked { .. }) => {
+            by_server(args, source, locked).await.map(Copied::ByServer)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn by_server(args: &Args, source: Store, locked: store::Error) -> Result<JobStatus, Failure> {
+    if args.verify {
+        return Err(Failure::usage("a server writes there, and hashes what it holds when it is asked to")
+            .with_hint("have it hash with `larder verify`, and copy without `--verify`"));
+    }
+    let request = JobRequest {
+        sources: Vec::new(),
+        releases: args.release.clone(),
+        repositories: args.repository.iter().map(ToString::to_string).collect(),
+        bytes_per_second: rate(args),
+        blobs_at_once: None,
+    };
+    let socket = sync::administration_socket(args.admin_socket.clone())?;
+    server::check(&socket, &args.destination, locked).await?;
+    server::copy(source, request, socket, args.output).await
+}
+
+/// In bytes a second.
+fn rate(args: &Args) -> Option<NonZero<u64>> {
+    args.limit_rate.and_then(|mib| NonZero::new(u64::from(mib.get()) << 20))
+}
+
+async fn here(args: &Args, source: Store, destination: Store) -> Result<Report, Failure> {
     let Some(writer) = destination.writer() else {
         let failure = anyhow::anyhow!("`{}` cannot be written", args.destination.display());
         return Err(Failure::new(failure).with_hint("check that it is a directory, and who may write there"));
@@ -93,7 +140,7 @@ async fn copy(args: &Args) -> Result<Report, Failure> {
     let import = writer.import();
     let (sources, selection) = (source.sources(), selection(args));
     let held = if args.verify { Held::Hashed } else { Held::Trusted };
-    let pace = Arc::new(Pace::new(args.limit_rate.and_then(|mib| NonZero::new(u64::from(mib.get()) << 20))));
+    let pace = Arc::new(Pace::new(rate(args)));
     let progress = Arc::<Progress>::default();
     let mut watch = Watch::new(args.output, Arc::clone(&progress));
     let mut ticks = tokio::time::interval(Watch::EVERY);
@@ -126,14 +173,8 @@ fn selection(args: &Args) -> Selection {
     }
 }
 
-fn open(root: &Path, access: Access) -> Result<Store, Failure> {
-    let opened = Store::open(&Options { roots: vec![root.to_owned()], access, ..Options::default() });
-    opened.map_err(|error| match error {
-        error @ store::Error::Locked { .. } => Failure::new(error).with_hint(
-            "stop the server there for the time of the copy, or have it serve SOURCE as another `--root`",
-        ),
-        error => Failure::new(error),
-    })
+fn open(root: &Path, access: Access) -> Result<Store, store::Error> {
+    Store::open(&Options { roots: vec![root.to_owned()], access, ..Options::default() })
 }
 
 /// The report for a person.

@@ -83,14 +83,14 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let status = runtime.block_on(async {
         match &args.root {
             Some(root) => here(job, root.clone(), &args).await,
-            None => by_server(job, &args).await,
+            None => by_server(job, args.admin_socket.clone(), args.output).await,
         }
     })?;
     ended(status)
 }
 
 /// How the job ended, as an exit code or a failure.
-fn ended(status: JobStatus) -> Result<Exit, Failure> {
+pub(super) fn ended(status: JobStatus) -> Result<Exit, Failure> {
     match status.state {
         State::Failed { message, .. } => Err(Failure::because("the sync failed".to_owned(), vec![message])),
         State::Cancelled => Err(Failure::because("the sync was cancelled".to_owned(), Vec::new())),
@@ -99,13 +99,12 @@ fn ended(status: JobStatus) -> Result<Exit, Failure> {
 }
 
 /// Has the server on this host do it.
-async fn by_server(job: Job, args: &Args) -> Result<JobStatus, Failure> {
-    let socket = args.admin_socket.clone().or_else(|| surroundings::find().admin_socket);
-    let socket = socket.ok_or_else(|| {
-        Failure::usage("there is no place for an administration socket")
-            .with_hint("name it with `--admin-socket`")
-    })?;
-    let server = Local::new(socket);
+pub(super) async fn by_server(
+    job: Job,
+    socket: Option<PathBuf>,
+    output: Format,
+) -> Result<JobStatus, Failure> {
+    let server = Local::new(administration_socket(socket)?);
     let request = serde_json::to_vec(job.request())?;
     let submitted = server.post(PATH, request).await;
     let submitted = submitted.map_err(|error| {
@@ -114,7 +113,7 @@ async fn by_server(job: Job, args: &Args) -> Result<JobStatus, Failure> {
     })?;
     let mut status: JobStatus =
         serde_json::from_slice(&submitted).context("cannot read the server's answer")?;
-    let bar = Bar::new(args.output);
+    let bar = Bar::new(output);
     if !status.state.is_final() {
         let mut events = server.follow(&format!("{PATH}/{}", status.id)).await?;
         while !status.state.is_final() {
@@ -126,6 +125,14 @@ async fn by_server(job: Job, args: &Args) -> Result<JobStatus, Failure> {
     }
     bar.end(&status)?;
     Ok(status)
+}
+
+/// Where the server on this host can be asked.
+pub(super) fn administration_socket(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    named.or_else(|| surroundings::find().admin_socket).ok_or_else(|| {
+        Failure::usage("there is no place for an administration socket")
+            .with_hint("name it with `--admin-socket`")
+    })
 }
 
 /// Does it itself.
