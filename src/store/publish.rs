@@ -80,7 +80,7 @@ struct Queue {
 struct Trash {
     waiting: Vec<DiskPath>,
     is_served: bool,
-    /// Those who want to know when all of it is gone.
+    /// Those who want to know when it is gone, and what was before it: they are dropped then.
     watchers: Vec<oneshot::Sender<()>>,
 }
 
@@ -288,14 +288,14 @@ impl Inner {
 
     fn empty_trash(&self) {
         loop {
-            let paths = {
+            let (paths, _watchers) = {
                 let mut trash = self.trash();
+                let watchers = std::mem::take(&mut trash.watchers);
                 if trash.waiting.is_empty() {
                     trash.is_served = false;
-                    trash.watchers.clear();
                     return;
                 }
-                std::mem::take(&mut trash.waiting)
+                (std::mem::take(&mut trash.waiting), watchers)
             };
             paths.iter().for_each(|path| self.remove_tree(path, ItemKind::Directory));
         }

@@ -187,10 +187,18 @@ impl Batch<'_> {
     }
 
     fn remove(&mut self, at: &DiskPath) -> Result<Outcome, Error> {
+        let outcome = self.withdraw(at)?;
+        if outcome == Outcome::Done {
+            self.dirs.extend(at.parent());
+        }
+        Ok(outcome)
+    }
+
+    /// As [`Batch::throw_away`], of what readers may have open by its name.
+    fn withdraw(&mut self, at: &DiskPath) -> Result<Outcome, Error> {
         let outcome = self.throw_away(at)?;
         if outcome == Outcome::Done {
             self.of.tree.forget_names();
-            self.dirs.extend(at.parent());
         }
         Ok(outcome)
     }
@@ -225,7 +233,7 @@ impl Batch<'_> {
         // A link that is gone must not come back to a blob that is; a blob that a power cut brings back is garbage again,
         // and each of a release's lies in a directory of its own, which would all have to be synced.
         if *dir == Dir::Blob(*digest).path().into() {
-            self.throw_away(dir)?;
+            self.withdraw(dir)?;
         } else {
             self.remove(dir)?;
         }
