@@ -18,6 +18,7 @@ use crate::cli::Exit;
 use crate::cli::Failure;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::surroundings;
 use crate::cli::sync;
 use crate::maintenance::Pace;
 use crate::maintenance::copy;
@@ -122,7 +123,7 @@ async fn by_server(args: &Args, source: Store, locked: store::Error) -> Result<J
         bytes_per_second: rate(args),
         blobs_at_once: None,
     };
-    let socket = sync::administration_socket(args.admin_socket.clone())?;
+    let socket = surroundings::admin_socket(args.admin_socket.clone())?;
     server::check(&socket, &args.destination, locked).await?;
     server::copy(source, request, socket, args.output).await
 }

@@ -89,12 +89,7 @@ async fn detach(path: &Path, list: &List) -> Result<Exit, Failure> {
 }
 
 fn server(list: &List) -> Result<Local, Failure> {
-    let socket = list.admin_socket.clone().or_else(|| surroundings::find().admin_socket);
-    let socket = socket.ok_or_else(|| {
-        Failure::usage("there is no place for an administration socket")
-            .with_hint("name it with `--admin-socket`")
-    })?;
-    Ok(Local::new(socket))
+    surroundings::admin_socket(list.admin_socket.clone()).map(Local::new)
 }
 
 fn show(answer: &[u8], format: Format) -> Result<Exit, Failure> {

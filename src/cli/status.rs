@@ -43,10 +43,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const PATH: &str = "/v2/_larder/status";
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
-    let socket = args.admin_socket.or_else(|| surroundings::find().admin_socket).ok_or_else(|| {
-        Failure::usage("there is no place for an administration socket")
-            .with_hint("name it with `--admin-socket`")
-    })?;
+    let socket = surroundings::admin_socket(args.admin_socket)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Local::new(socket);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use rustix::fs::Access;
 use rustix::process::geteuid;
 
+use crate::cli::Failure;
 use crate::config::Surroundings;
 
 /// Where a server's data and socket lie when nobody says where, as podman does it: for root among the system's,
@@ -24,6 +25,17 @@ pub(super) fn find() -> Surroundings {
     });
     let admin_socket = runtime.filter(|dir| can_hold_a_socket(dir)).map(|dir| dir.join("admin.sock"));
     Surroundings { root, admin_socket }
+}
+
+/// Where the server on this host can be asked: at `named`, or where it puts its socket when nobody says where.
+///
+/// # Errors
+/// Nobody says, and there is no place for one.
+pub(super) fn admin_socket(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    named.or_else(|| find().admin_socket).ok_or_else(|| {
+        Failure::usage("there is no place for an administration socket")
+            .with_hint("name it with `--admin-socket`")
+    })
 }
 
 /// Whether files can be made in a directory, or the directory itself can be made.

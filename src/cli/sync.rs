@@ -104,7 +104,7 @@ pub(super) async fn by_server(
     socket: Option<PathBuf>,
     output: Format,
 ) -> Result<JobStatus, Failure> {
-    let server = Local::new(administration_socket(socket)?);
+    let server = Local::new(surroundings::admin_socket(socket)?);
     let request = serde_json::to_vec(job.request())?;
     let submitted = server.post(PATH, request).await;
     let submitted = submitted.map_err(|error| {
@@ -125,14 +125,6 @@ pub(super) async fn by_server(
     }
     bar.end(&status)?;
     Ok(status)
-}
-
-/// Where the server on this host can be asked.
-pub(super) fn administration_socket(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    named.or_else(|| surroundings::find().admin_socket).ok_or_else(|| {
-        Failure::usage("there is no place for an administration socket")
-            .with_hint("name it with `--admin-socket`")
-    })
 }
 
 /// Does it itself.

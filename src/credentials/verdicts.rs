@@ -74,38 +74,38 @@ impl Verdicts {
         files: &Files,
         check: impl Future<Output = Result<Verdict, Rejected>>,
     ) -> Result<Verdict, Rejected> {
-        let key = Key::new(self.fingerprint(credential), files);
+        let key = self.credential_key(credential, files);
         let check = async { Ok((check.await?, files.clone())) };
         self.cache.get_or_insert_async(&key, check).await.map(|(verdict, _)| verdict)
     }
 
     /// Whom a header that is exactly this proved, by these files.
     pub(super) fn recognize(&self, header: &[u8], files: &Files) -> Option<Identity> {
-        if header.len() > LONGEST_HEADER {
-            return None;
-        }
-        self.headers.get(&Key::new(self.fingerprint_of(header), files)).map(|(identity, _)| identity)
+        self.headers.get(&self.header_key(header, files)?).map(|(identity, _)| identity)
     }
 
     /// Remembers whom a header proves.
     pub(super) fn remember(&self, header: &[u8], files: &Files, identity: &Identity) {
-        if header.len() > LONGEST_HEADER {
-            return;
+        if let Some(key) = self.header_key(header, files) {
+            self.headers.insert(key, (identity.clone(), files.clone()));
         }
-        let key = Key::new(self.fingerprint_of(header), files);
-        self.headers.insert(key, (identity.clone(), files.clone()));
     }
 
-    fn fingerprint_of(&self, header: &[u8]) -> [u8; 32] {
-        let mac = self.key.clone().chain_update(b"larder header\0").chain_update(header);
-        mac.finalize().into_bytes().into()
+    fn header_key(&self, header: &[u8], files: &Files) -> Option<Key> {
+        let is_short = header.len() <= LONGEST_HEADER;
+        is_short.then(|| Key::new(self.fingerprint([b"larder header\0", header]), files))
     }
 
     /// A name holds no colon, so joining the two with one is unambiguous.
-    fn fingerprint(&self, credential: &Credential) -> [u8; 32] {
-        let mac =
-            self.key.clone().chain_update(b"larder credential\0").chain_update(credential.user.as_bytes());
-        mac.chain_update(b":").chain_update(credential.password.as_bytes()).finalize().into_bytes().into()
+    fn credential_key(&self, credential: &Credential, files: &Files) -> Key {
+        let (user, password) = (credential.user.as_bytes(), credential.password.as_bytes());
+        Key::new(self.fingerprint([b"larder credential\0", user, b":", password]), files)
+    }
+
+    /// Of the parts together; the first tells what they are.
+    fn fingerprint<const N: usize>(&self, parts: [&[u8]; N]) -> [u8; 32] {
+        let mac = parts.into_iter().fold(self.key.clone(), |mac, part| mac.chain_update(part));
+        mac.finalize().into_bytes().into()
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::time::sleep;
 use tokio::time::timeout;
 
 use crate::server::progress::STALL_LIMIT;
+use crate::server::transport::linger;
 
 /// The longest unwanted body that is read to its end, so that the connection can be used again. A manifest is smaller,
 /// a layer is not.
@@ -32,11 +33,6 @@ const SWALLOW_LIMIT: u64 = 64 << 10;
 
 /// How long an answer waits for such a body. It has usually come with the head.
 const SWALLOW_TIME: Duration = Duration::from_millis(100);
-
-/// How much of an unwanted body is read over HTTP/2 while its answer is on its way, and for how long: as much as a
-/// connection that is closed reads before it is (`transport::linger`).
-const UNREAD_LIMIT: u64 = 8 << 20;
-const UNREAD_TIME: Duration = Duration::from_secs(5);
 
 /// A request's body.
 pub struct RequestBody {
@@ -152,7 +148,8 @@ impl Rest {
     /// What is left, to be read while the answer is on its way; `None` where that is nothing.
     pub(super) fn unread(&self) -> Option<Unread> {
         let incoming = self.lock().take()?;
-        Some(Unread { incoming, left: UNREAD_LIMIT, until: Box::pin(sleep(UNREAD_TIME)) })
+        let until = Box::pin(sleep(linger::TIME_LIMIT));
+        Some(Unread { incoming, left: linger::BYTE_LIMIT, until })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Incoming>> {
@@ -161,11 +158,12 @@ impl Rest {
 }
 
 /// The rest of a request over HTTP/2 that was answered before its end. A stream that is reset while its client sends
-/// loses the answer with some clients (curl 7.88): so it is read on for a while before the answer ends.
+/// loses the answer with some clients (curl 7.88): so it is read on before the answer ends, as much and as long as a
+/// connection that is being closed.
 #[derive(Debug)]
 pub(super) struct Unread {
     incoming: Incoming,
-    left: u64,
+    left: usize,
     until: Pin<Box<Sleep>>,
 }
 
@@ -175,7 +173,7 @@ impl Unread {
         while self.left > 0 && self.until.as_mut().poll(cx).is_pending() {
             match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    let len = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    let len = frame.data_ref().map_or(0, Bytes::len);
                     self.left = self.left.saturating_sub(len.max(1));
                 }
                 Some(Err(_)) | None => self.left = 0,

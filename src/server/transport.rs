@@ -13,7 +13,7 @@ use crate::http::body::lane::Meaning;
 use crate::http::body::lane::Passage;
 
 mod kernel_tls;
-mod linger;
+pub(super) mod linger;
 mod plain;
 mod recall;
 mod tls;

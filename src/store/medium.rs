@@ -117,18 +117,8 @@ impl Medium {
     /// there; in an image, the medium lost it.
     pub(in crate::store) fn failed(&self, fault: Fault, digest: &Digest, place: Place) -> Error {
         let Fault { path, offset, source } = fault;
-        let source = match unless_it_ended(source) {
-            Some(source) => source,
-            None if place.is_of_image() => {
-                self.count_fault();
-                io::ErrorKind::UnexpectedEof.into()
-            }
-            None => {
-                return Error::Corrupt {
-                    path,
-                    why: format!("it ends at byte {offset}, and {digest} does not"),
-                };
-            }
+        let Some(source) = self.blame(source, place) else {
+            return Error::Corrupt { path, why: format!("it ends at byte {offset}, and {digest} does not") };
         };
         let (kind, raw) = (source.kind(), source.raw_os_error());
         self.note(&path, offset, &source);
@@ -141,16 +131,23 @@ impl Medium {
     /// What to say of a link that could not be read, likewise.
     pub(in crate::store) fn lost(&self, fault: Fault, wanted: &str, place: Place) -> Error {
         let Fault { path, offset, source } = fault;
-        let source = match unless_it_ended(source) {
-            Some(source) => source,
-            None if place.is_of_image() => {
-                self.count_fault();
-                io::ErrorKind::UnexpectedEof.into()
-            }
-            None => return Error::Corrupt { path, why: format!("it ends at byte {offset}") },
+        let Some(source) = self.blame(source, place) else {
+            return Error::Corrupt { path, why: format!("it ends at byte {offset}") };
         };
         self.note(&path, offset, &source);
         Error::Lookup { medium: self.name.clone(), path, offset, wanted: wanted.to_owned(), source }
+    }
+
+    /// What the medium is to blame for; `None` where a file in a directory ended early, which is damage.
+    fn blame(&self, source: Option<io::Error>, place: Place) -> Option<io::Error> {
+        match source.filter(|it| it.kind() != io::ErrorKind::UnexpectedEof) {
+            Some(source) => Some(source),
+            None if place.is_of_image() => {
+                self.count_fault();
+                Some(io::ErrorKind::UnexpectedEof.into())
+            }
+            None => None,
+        }
     }
 
     /// Remembers where a read failed twice.
@@ -224,11 +221,6 @@ impl Medium {
         self.faults.fetch_add(1, Ordering::Relaxed);
         self.metrics.fault(&self.name);
     }
-}
-
-/// What the system said, unless it was that the file ends there.
-fn unless_it_ended(source: Option<io::Error>) -> Option<io::Error> {
-    source.filter(|it| it.kind() != io::ErrorKind::UnexpectedEof)
 }
 
 /// Runs what may sleep on a thread that may.

@@ -24,10 +24,10 @@ use tokio::time::sleep;
 use crate::server::progress::Progress;
 
 /// How many bytes are thrown away: five times what was ever needed when it was measured.
-const BYTE_LIMIT: usize = 8 << 20;
+pub(in crate::server) const BYTE_LIMIT: usize = 8 << 20;
 
 /// For how long bytes are thrown away; a client that still sends then is not going to read the answer.
-const TIME_LIMIT: Duration = Duration::from_secs(5);
+pub(in crate::server) const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether a client is in the middle of saying something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
