@@ -57,6 +57,7 @@ mod walk;
 mod writer;
 
 pub use append::Append;
+pub use append::Partial;
 pub use blob::Blob;
 pub use blob::FileRange;
 pub use blob::Window;

@@ -53,9 +53,16 @@ pub(super) async fn get(
         // Whoever is about to push asks that of every layer, and does not send what is here.
         registry.store().tell(&digest);
     }
-    let blob = match registry.blob(name, &digest, reach(headers, part), wish(headers)).await? {
-        Found::Stored(blob) => blob,
-        Found::Arriving(blob) => return Ok(arriving(blob, &digest)),
+    let reach = reach(headers, part);
+    let blob = match registry.blob(name, &digest, reach, wish(headers)).await {
+        Ok(Found::Stored(blob)) => blob,
+        Ok(Found::Arriving(blob)) => return Ok(arriving(blob, &digest)),
+        Err(error) => {
+            let may = peers::is_peer(headers) && part == Part::AsAsked;
+            let begin = peers::first_byte(headers).filter(|_| may);
+            let found = begin.and_then(|begin| registry.read_along(name, &digest, begin));
+            return found.map(|it| arriving(it, &digest)).ok_or(error.into());
+        }
     };
     let mut response = match conditional::evaluate(headers, &digest) {
         Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),
@@ -84,8 +91,13 @@ fn wish(headers: &HeaderMap) -> Wish {
 
 /// Sends a blob that is on its way here.
 fn arriving(blob: Arriving, digest: &Digest) -> Response<Body> {
-    let len = blob.len();
+    let (len, range) = (blob.len(), blob.begin()..blob.size());
+    let whole = range.end;
     let mut response = Response::new(peers::arriving(blob));
+    if range.start > 0 {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        response.headers_mut().insert(CONTENT_RANGE, answer::value(content_range(&range, whole)));
+    }
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, octets());
     headers.insert(CONTENT_LENGTH, HeaderValue::from(len));

@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::RANGE;
 use http_body::Frame;
 use http_body::SizeHint;
 
@@ -21,6 +22,17 @@ use crate::registry::Reach;
 /// something would ask each other for ever.
 pub(super) fn reach(headers: &HeaderMap) -> Reach {
     if headers.contains_key(NO_PULL_THROUGH) { Reach::Here } else { Reach::Peers }
+}
+
+/// Whether a peer asks, which verifies what it gets.
+pub(super) fn is_peer(headers: &HeaderMap) -> bool {
+    reach(headers) == Reach::Here
+}
+
+/// From which byte on a peer wants a blob that is on its way here; `None` where it wants another kind of range.
+pub(super) fn first_byte(headers: &HeaderMap) -> Option<u64> {
+    let Some(range) = headers.get(RANGE) else { return Some(0) };
+    range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
 }
 
 /// A blob's bytes as they come.
@@ -79,7 +91,7 @@ mod tests {
                 to.send(Bytes::from_static(sent)).await.unwrap();
             }
             drop(to);
-            let body = ArrivingBody { blob: Arriving::new(4, from), left: 4 };
+            let body = ArrivingBody { blob: Arriving::new(0, 4, from), left: 4 };
             assert_eq!(body.collect().await.is_ok(), whole, "{sent:?}");
         }
     }

@@ -60,8 +60,7 @@ async fn have_one(registry: &Registry, jobs: Option<&Jobs>, digest: &Digest) -> 
     // A blob that cannot be read is not one to offer.
     match registry.store().blob(digest).await {
         Ok(Some(_)) => Have::Yes,
-        Ok(None) | Err(_) if jobs.is_some_and(|it| it.fetching().contains(digest)) => Have::Fetching,
-        Ok(None) | Err(_) => Have::No,
+        Ok(None) | Err(_) => jobs.map_or(Have::No, |it| it.fetching().have(digest)),
     }
 }
 

@@ -154,7 +154,7 @@ impl HaveRequest {
 /// The answer: one letter a digest, in the order of the question.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct HaveResponse {
-    /// `y` has it, `f` is fetching it, `n` does not have it.
+    /// `y` has it, `f` is getting it and may give what it has so far, `w` is about to get it, `n` does not have it.
     pub blobs: String,
 }
 
@@ -163,8 +163,10 @@ pub struct HaveResponse {
 pub enum Have {
     /// It is there.
     Yes,
-    /// It is on its way there.
+    /// It is on its way there: whoever asks for it may get what has come so far, and the rest as it comes.
     Fetching,
+    /// It is about to be fetched there. Readers of before take this for no.
+    Wanted,
     /// It is not there.
     No,
 }
@@ -175,6 +177,7 @@ impl Have {
         match self {
             Self::Yes => 'y',
             Self::Fetching => 'f',
+            Self::Wanted => 'w',
             Self::No => 'n',
         }
     }
@@ -184,6 +187,7 @@ impl Have {
         match letter {
             'y' => Self::Yes,
             'f' => Self::Fetching,
+            'w' => Self::Wanted,
             _ => Self::No,
         }
     }

@@ -26,8 +26,8 @@ use crate::peer::Endpoint;
 use crate::peer::Error;
 use crate::peer::Fetching;
 use crate::peer::client::Client;
+use crate::peer::fetching::FetchingGuard;
 use crate::peer::progress::Progress;
-use crate::peer::run::FetchingGuard;
 use crate::peer::sources::Origin;
 use crate::peer::sources::Source;
 use crate::peer::sources::Sources;
@@ -89,6 +89,10 @@ impl PullThrough for PeerPullThrough {
                 Missing::Manifest(name, reference) => self.manifest(name, reference).await,
             }
         })
+    }
+
+    fn read_along(&self, name: &RepositoryName, digest: &Digest, begin: u64) -> Option<Arriving> {
+        self.inner.fetching.read_along(name, digest, begin)
     }
 }
 
@@ -182,7 +186,7 @@ impl PeerPullThrough {
         wish: Wish,
     ) -> Fetched {
         let (state, watched) = watch::channel(Flight::UnderWay);
-        let Some(guard) = self.inner.board(digest, watched.clone()) else {
+        let Some(guard) = self.inner.board(&name, digest, watched.clone()) else {
             return match self.inner.flight(&digest) {
                 Some(flight) => landed(flight).await,
                 None => self.inner.taken_by_job(&digest).await,
@@ -191,7 +195,7 @@ impl PeerPullThrough {
         let (tee, chunks) = Tee::new();
         let inner = self.inner.clone();
         self.inner.tasks.spawn(async move {
-            let outcome = inner.fly(&name, &digest, client, size, tee).await;
+            let outcome = inner.fly(&name, &guard, client, size, tee).await;
             inner.lock().remove(&digest);
             drop(guard);
             if let Err(error) = &outcome {
@@ -204,7 +208,7 @@ impl PeerPullThrough {
             return landed(watched).await;
         }
         match chunks.begin().await {
-            Some(chunks) => Fetched::Arriving(Arriving::new(size, chunks)),
+            Some(chunks) => Fetched::Arriving(Arriving::new(0, size, chunks)),
             None => landed(watched).await,
         }
     }
@@ -238,12 +242,17 @@ impl Inner {
     }
 
     /// Makes this the one flight of a blob; `None` if there is one, or a job is taking it.
-    fn board(&self, digest: Digest, flight: watch::Receiver<Flight>) -> Option<FetchingGuard> {
+    fn board(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+        flight: watch::Receiver<Flight>,
+    ) -> Option<FetchingGuard> {
         let mut flights = self.lock();
         if flights.contains_key(&digest) {
             return None;
         }
-        let guard = self.fetching.begin(digest)?;
+        let guard = self.fetching.begin(digest, [name.clone()].into())?;
         flights.insert(digest, flight);
         Some(guard)
     }
@@ -259,7 +268,7 @@ impl Inner {
     async fn fly(
         &self,
         name: &RepositoryName,
-        digest: &Digest,
+        arrival: &FetchingGuard,
         first: Client,
         size: u64,
         tee: Tee,
@@ -274,7 +283,7 @@ impl Inner {
             rate: None,
             cancel: &self.shutdown,
             name,
-            digest,
+            arrival,
             size,
         };
         transfer.run_with(tee).await

@@ -3,12 +3,9 @@
 //! Knows the order in which things become visible. Does not know how a job is asked for or remembered.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,14 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::maintenance::releases;
 use crate::peer::Error;
+use crate::peer::Fetching;
 use crate::peer::job::State;
 use crate::peer::progress::Arrival;
 use crate::peer::progress::Progress;
 use crate::peer::rate::RateLimit;
 use crate::peer::selection::Rank;
 use crate::peer::selection::Selection;
-use crate::peer::sources::Pick;
+use crate::peer::share::Share;
+use crate::peer::share::Turn;
 use crate::peer::sources::Sources;
+use crate::peer::sources::Supply;
 use crate::peer::survey;
 use crate::peer::survey::Missing;
 use crate::peer::survey::Need;
@@ -42,44 +42,12 @@ use crate::store::Store;
 pub(crate) const BLOBS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 /// How many links and manifests are written at once: the store makes a group of them durable with one set of syncs.
 const WRITES_AT_ONCE: usize = 64;
-/// How many waiting blobs are looked at for one that no peer is taking just now.
-const LOOK_AHEAD: usize = 256;
-/// How long to wait when peers are taking all that is left.
+/// How many waiting blobs are looked at for the one to take next.
+const LOOK_AHEAD: usize = 128;
+/// How often the sources are asked what they have by now, and whether more may be taken from few holders.
 const LULL: Duration = Duration::from_millis(200);
 /// What is left free on the disk, in bytes, on top of what is to come: links, directories and others' needs.
 const SPARE: u64 = 64 * 1024 * 1024;
-
-/// Blobs that are on their way here: what this node answers `f` for.
-#[derive(Debug, Default)]
-pub struct Fetching {
-    digests: Mutex<HashSet<Digest>>,
-}
-
-impl Fetching {
-    /// Whether a blob is on its way here.
-    pub fn contains(&self, digest: &Digest) -> bool {
-        self.digests.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
-    }
-
-    /// Says that a blob is on its way, until the guard is dropped; `None` if somebody said so already.
-    pub(crate) fn begin(self: &Arc<Self>, digest: Digest) -> Option<FetchingGuard> {
-        let new = self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
-        new.then(|| FetchingGuard { fetching: self.clone(), digest })
-    }
-}
-
-/// While it lives, a blob is on its way here.
-#[derive(Debug)]
-pub(crate) struct FetchingGuard {
-    fetching: Arc<Fetching>,
-    digest: Digest,
-}
-
-impl Drop for FetchingGuard {
-    fn drop(&mut self) {
-        self.fetching.digests.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
-    }
-}
 
 /// What a run works with.
 #[derive(Debug)]
@@ -189,10 +157,12 @@ impl Run {
         Ok(())
     }
 
-    /// Takes blobs in, those first that no peer is taking just now.
+    /// Takes blobs in. Nodes that fill at the same time share the few that hold everything: each takes little from them
+    /// at once, but always something, and the rest from each other.
     async fn copy(self: &Arc<Self>, missing: Vec<(Digest, Need)>) -> Result<(), Error> {
         let mut queue = shuffled(missing);
         let mut running = JoinSet::new();
+        let mut share = Share::new(self.blobs_at_once, self.sources.all().len());
         loop {
             let waiting: Vec<_> = queue.iter().take(LOOK_AHEAD).map(|(digest, _)| *digest).collect();
             let refreshed = async {
@@ -200,11 +170,12 @@ impl Run {
                 Ok(())
             };
             self.unless_cancelled(refreshed).await?;
+            share.adapt(self.sources.filling(), self.sources.whole());
             while running.len() < self.blobs_at_once.get()
-                && let Some((digest, need)) = self.next_blob(&mut queue, running.is_empty())
+                && let Some((blob, turn)) = self.next_blob(&mut queue, &share, running.is_empty())
             {
                 let run = self.clone();
-                running.spawn(async move { run.copy_blob(digest, need).await });
+                running.spawn(async move { run.copy_blob(blob.0, blob.1, turn).await });
             }
             if running.is_empty() && queue.is_empty() {
                 return Ok(());
@@ -218,21 +189,43 @@ impl Run {
         }
     }
 
-    /// The next blob to take. With nothing else under way, one that a peer is taking is taken too: the transfer
-    /// itself waits a while for that peer.
-    fn next_blob(&self, queue: &mut VecDeque<(Digest, Need)>, idle: bool) -> Option<(Digest, Need)> {
-        let none = std::collections::HashMap::new();
-        let free = |(digest, _): &(Digest, Need)| !matches!(self.sources.pick(digest, &none), Pick::Later(_));
-        match queue.iter().take(LOOK_AHEAD).position(free) {
-            Some(index) => queue.remove(index),
-            None if idle => queue.pop_front(),
-            None => None,
+    /// The next blob to take: one that few have, if it is this node's turn, or else one that a peer can give.
+    fn next_blob(
+        &self,
+        queue: &mut VecDeque<(Digest, Need)>,
+        share: &Share,
+        idle: bool,
+    ) -> Option<((Digest, Need), Option<Turn>)> {
+        let supplies = queue.iter().take(LOOK_AHEAD).map(|(digest, _)| self.sources.supply(digest));
+        let mut plenty = None;
+        for (index, supply) in supplies.enumerate() {
+            match supply {
+                Supply::Scarce => {
+                    if let Some(turn) = share.turn() {
+                        return queue.remove(index).map(|blob| (blob, Some(turn)));
+                    }
+                }
+                Supply::Plenty => plenty = plenty.or(Some(index)),
+                Supply::Soon => {}
+            }
         }
+        // With nothing else under way there is no better use of the time than to wait for what others are about to have.
+        queue.remove(plenty.or(idle.then_some(0))?).map(|blob| (blob, None))
     }
 
-    async fn copy_blob(&self, digest: Digest, need: Need) -> Result<(), Error> {
+    async fn copy_blob(&self, digest: Digest, need: Need, _turn: Option<Turn>) -> Result<(), Error> {
         let Some(name) = need.repositories.first() else { return Ok(()) };
-        let guard = self.fetching.begin(digest);
+        // Somebody's pull may be fetching it: then it is here soon.
+        let arrival = loop {
+            match self.fetching.begin(digest, need.repositories.clone()) {
+                Some(arrival) => break arrival,
+                None => self.unless_cancelled(self.pulled_through(&digest)).await?,
+            }
+        };
+        if survey::is_stored(&self.store, &digest, need.size).await? {
+            self.progress.object_here();
+            return self.link_everywhere(&digest, &need).await;
+        }
         let transfer = Transfer {
             writer: self.writer()?,
             sources: &self.sources,
@@ -240,15 +233,23 @@ impl Run {
             rate: self.rate.as_ref(),
             cancel: &self.cancel,
             name,
-            digest: &digest,
+            arrival: &arrival,
             size: need.size,
         };
         match transfer.run().await {
             Err(Error::Missing { .. }) if need.optional => return Ok(()),
             result => result?,
         }
-        drop(guard);
+        drop(arrival);
         self.link_everywhere(&digest, &need).await
+    }
+
+    /// Waits for a blob that somebody's pull brings.
+    async fn pulled_through(&self, digest: &Digest) -> Result<(), Error> {
+        while self.fetching.contains(digest) {
+            tokio::time::sleep(LULL).await;
+        }
+        Ok(())
     }
 
     /// Publishes manifests, what they are made of first.
@@ -364,14 +365,19 @@ fn batches(manifests: Vec<Missing>) -> Vec<Vec<Missing>> {
     batches
 }
 
-/// In an order of this process's own: nodes that fill at the same time begin with different blobs.
-fn shuffled(items: Vec<(Digest, Need)>) -> VecDeque<(Digest, Need)> {
+/// In an order of this process's own: nodes that fill at the same time begin with different blobs, and large ones
+/// rather come first, since they take the longest to pass from node to node. (Weighted sampling without replacement:
+/// waiting times of exponential distribution, at a rate of the size.)
+fn shuffled(mut items: Vec<(Digest, Need)>) -> VecDeque<(Digest, Need)> {
     let seed = uuid::Uuid::new_v4().into_bytes();
-    let key = |digest: &Digest| {
+    let key = |digest: &Digest, size: u64| {
         let mixed = digest.as_bytes().iter().zip(seed.iter().cycle());
-        mixed.fold(0_u64, |hash, (a, b)| (hash ^ u64::from(a ^ b)).wrapping_mul(0x0100_0000_01b3))
+        let hash = mixed.fold(0xcbf2_9ce4_8422_2325_u64, |hash, (a, b)| {
+            (hash ^ u64::from(a ^ b)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let uniform = (f64::from((hash >> 32) as u32) + 1.0) / (f64::from(u32::MAX) + 2.0);
+        -uniform.ln() / size.max(1) as f64
     };
-    let mut items = items;
-    items.sort_by_cached_key(|(digest, _)| key(digest));
+    items.sort_by(|a, b| key(&a.0, a.1.size).total_cmp(&key(&b.0, b.1.size)));
     items.into()
 }

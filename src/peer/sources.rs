@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use storage_layout::Digest;
 use tokio::time::Instant;
+use tokio::time::timeout;
 
 use crate::peer::Error;
 use crate::peer::client::Client;
@@ -19,9 +20,11 @@ use crate::peer::inventory::HaveResponse;
 
 /// How long a source that failed is left alone, if there are others.
 const REST: Duration = Duration::from_secs(5);
-/// How long an answer to "do you have these" is believed. Peers that fill each other change by the second; an
-/// answer costs one request for thousands of blobs.
-const HAVE_AGE: Duration = Duration::from_millis(700);
+/// How long an answer to "do you have these" is believed. Peers that fill each other change many times a second; an
+/// answer costs one request for a hundred blobs.
+const HAVE_AGE: Duration = Duration::from_millis(200);
+/// How long such an answer may take. Whoever takes longer rests: all that is to come waits for it.
+const HAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The largest answer: one letter a digest and the JSON around them.
 const HAVE_LIMIT: u64 = HaveRequest::LIMIT as u64 + 1024;
 
@@ -48,6 +51,11 @@ struct State {
     asked: Option<Instant>,
     holds: HashSet<Digest>,
     fetching: HashSet<Digest>,
+    wanted: HashSet<Digest>,
+    /// Whether it had all that it was last asked about.
+    is_whole: bool,
+    /// Whether any of that was on its way to it.
+    is_filling: bool,
     /// Whether it answers the question; another registry is asked for each blob as it comes.
     speaks: Option<Speaks>,
     rests_until: Option<Instant>,
@@ -75,6 +83,7 @@ impl Source {
         match state.speaks {
             Some(Speaks::Larder) if state.holds.contains(digest) => Have::Yes,
             Some(Speaks::Larder) if state.fetching.contains(digest) => Have::Fetching,
+            Some(Speaks::Larder) if state.wanted.contains(digest) => Have::Wanted,
             // What a job names is asked even where it said no, but last: it may have pulled it through by now.
             Some(Speaks::Larder) | None => Have::No,
             Some(Speaks::Oci) if self.origin == Origin::Named => Have::Yes,
@@ -93,9 +102,7 @@ impl Source {
 
     /// Remembers a failure: it rests, the longer the more often it failed.
     pub(crate) fn failed(&self) {
-        let mut state = self.state();
-        state.failures = state.failures.saturating_add(1).min(6);
-        state.rests_until = Some(Instant::now() + REST * state.failures);
+        self.state().fail();
     }
 
     /// Remembers a success.
@@ -104,9 +111,20 @@ impl Source {
         (state.failures, state.rests_until) = (0, None);
     }
 
-    /// Remembers that it does not have a blob after all.
+    /// Remembers that it does not have a blob after all, and gives nothing of it.
     pub(crate) fn lacks(&self, digest: &Digest) {
-        self.state().holds.remove(digest);
+        let mut state = self.state();
+        state.holds.remove(digest);
+        state.fetching.remove(digest);
+    }
+
+    /// Whether others fill from it, as far as is known: it has everything.
+    pub(crate) fn is_whole(&self) -> bool {
+        let state = self.state();
+        match state.speaks {
+            Some(Speaks::Larder) => state.is_whole,
+            Some(Speaks::Oci) | None => self.origin == Origin::Named,
+        }
     }
 
     /// Asks about `blobs`, if the last answer is too old.
@@ -124,13 +142,15 @@ impl Source {
         for chunk in blobs.chunks(HaveRequest::LIMIT) {
             self.ask(chunk).await;
         }
+        self.state().sum_up(blobs);
     }
 
     async fn ask(&self, blobs: &[Digest]) {
         let request = HaveRequest { blobs: blobs.iter().map(ToString::to_string).collect() };
         let Ok(body) = serde_json::to_vec(&request) else { return };
-        let answer = self.client.post(HaveRequest::PATH, body, HAVE_LIMIT).await;
+        let answer = timeout(HAVE_TIMEOUT, self.client.post(HaveRequest::PATH, body, HAVE_LIMIT)).await;
         let mut state = self.state();
+        let Ok(answer) = answer else { return state.fail() };
         match answer {
             Ok(Some(answer)) => match serde_json::from_slice::<HaveResponse>(&answer) {
                 Ok(answer) => state.learn(blobs, &answer),
@@ -140,24 +160,33 @@ impl Source {
             Ok(None) | Err(crate::peer::Error::Refused { .. } | crate::peer::Error::Unauthorized { .. }) => {
                 state.speaks = Some(Speaks::Oci);
             }
-            Err(_) => {
-                state.failures = state.failures.saturating_add(1).min(6);
-                state.rests_until = Some(Instant::now() + REST * state.failures);
-            }
+            Err(_) => state.fail(),
         }
     }
 }
 
 impl State {
+    fn fail(&mut self) {
+        self.failures = self.failures.saturating_add(1).min(6);
+        self.rests_until = Some(Instant::now() + REST * self.failures);
+    }
+
+    fn sum_up(&mut self, asked: &[Digest]) {
+        self.is_whole = asked.iter().all(|it| self.holds.contains(it));
+        self.is_filling = asked.iter().any(|it| self.fetching.contains(it) || self.wanted.contains(it));
+    }
+
     fn learn(&mut self, blobs: &[Digest], answer: &HaveResponse) {
         self.speaks = Some(Speaks::Larder);
         (self.failures, self.rests_until) = (0, None);
         for (digest, letter) in blobs.iter().zip(answer.blobs.chars()) {
             self.holds.remove(digest);
             self.fetching.remove(digest);
+            self.wanted.remove(digest);
             match Have::from_letter(letter) {
                 Have::Yes => self.holds.insert(*digest),
                 Have::Fetching => self.fetching.insert(*digest),
+                Have::Wanted => self.wanted.insert(*digest),
                 Have::No => false,
             };
         }
@@ -183,12 +212,34 @@ pub(crate) enum Wanted {
 /// Where to take a blob from now.
 #[derive(Debug)]
 pub(crate) enum Pick {
-    /// From this source.
+    /// From this source, which has it.
     From(std::sync::Arc<Source>),
-    /// Only the job's own source has it, and a peer is taking it from there: better wait for that peer.
-    Later(std::sync::Arc<Source>),
+    /// Along with this source, which is getting it.
+    Along(std::sync::Arc<Source>),
+    /// Only those have it that have everything, and a peer is about to take it from there: better wait for that peer.
+    Later,
     /// Nobody is known to have it.
     Nobody,
+}
+
+/// How much there is of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Supply {
+    /// Only those have it that have everything.
+    Scarce,
+    /// Other nodes have it or are getting it.
+    Plenty,
+    /// Another node is about to get it.
+    Soon,
+}
+
+/// Whether a blob may come along with another node that is getting it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Along {
+    /// It may.
+    Allowed,
+    /// That was tried often enough.
+    Refused,
 }
 
 impl Sources {
@@ -239,22 +290,78 @@ impl Sources {
         while asked.join_next().await.is_some() {}
     }
 
-    /// Who to take a blob from: of those that have it the least busy, peers before what the job names, since
-    /// everybody takes from that. `tried` are those that failed for this blob.
-    pub(crate) fn pick(&self, digest: &Digest, tried: &HashMap<String, u32>) -> Pick {
+    /// Asks those that answered before about one blob, whatever they said of it.
+    pub(crate) async fn ask_again(&self, digest: &Digest) {
+        let mut asked = tokio::task::JoinSet::new();
+        for source in self.usual().filter(|it| !it.is_whole()) {
+            let (source, digest) = (source.clone(), *digest);
+            asked.spawn(async move { source.ask(&[digest]).await });
+        }
+        while asked.join_next().await.is_some() {}
+    }
+
+    /// How many other nodes fill at the same time, as far as is known.
+    pub(crate) fn filling(&self) -> usize {
+        self.usual().filter(|it| it.state().is_filling).count()
+    }
+
+    /// How many have everything, as far as is known.
+    pub(crate) fn whole(&self) -> usize {
+        self.sources.iter().filter(|it| !it.is_resting() && it.is_whole()).count()
+    }
+
+    /// How much there is of a blob.
+    pub(crate) fn supply(&self, digest: &Digest) -> Supply {
+        let mut supply = Supply::Scarce;
+        for source in self.usual() {
+            match source.have(digest) {
+                Have::Yes if !source.is_whole() => return Supply::Plenty,
+                Have::Fetching => return Supply::Plenty,
+                Have::Wanted => supply = Supply::Soon,
+                Have::Yes | Have::No => {}
+            }
+        }
+        supply
+    }
+
+    /// Other Larders that answer.
+    fn usual(&self) -> impl Iterator<Item = &std::sync::Arc<Source>> {
+        self.sources.iter().filter(|it| !it.is_resting() && it.state().speaks == Some(Speaks::Larder))
+    }
+
+    /// Who to take a blob from. While nodes fill at the same time: rather one of them, even if it has only the
+    /// beginning, than one of the few that have everything. Of several the least busy. `tried` are those that failed
+    /// for this blob.
+    pub(crate) fn pick(&self, digest: &Digest, tried: &HashMap<String, u32>, along: Along) -> Pick {
         let usable = |it: &&std::sync::Arc<Source>| !tried.contains_key(it.client.endpoint().authority());
         let holders = self.sources.iter().filter(usable).filter(|it| it.have(digest) == Have::Yes);
-        let best = holders.min_by_key(|it| (it.is_resting(), it.client.busy(), it.origin == Origin::Named));
-        if let Some(source) = best {
-            let only_named = source.origin == Origin::Named;
-            let elsewhere = self.sources.iter().filter(|it| it.origin == Origin::Peer && !it.is_resting());
-            if only_named && elsewhere.into_iter().any(|it| it.have(digest) == Have::Fetching) {
-                return Pick::Later(source.clone());
-            }
-            return Pick::From(source.clone());
+        let is_filled = self.filling() == 0;
+        let rank = |it: &&std::sync::Arc<Source>| {
+            (it.is_resting(), !is_filled && it.is_whole(), it.client.busy(), chance())
+        };
+        let best = holders.min_by_key(rank);
+        if best.is_some_and(|it| !it.is_resting() && !it.is_whole()) || along == Along::Refused {
+            return best.map_or_else(|| self.pick_named(tried), |it| Pick::From(it.clone()));
         }
-        // Nobody says yes: a named source is asked all the same, since answers age.
+        let getting = |have| self.usual().filter(usable).filter(move |it| it.have(digest) == have);
+        if let Some(source) = getting(Have::Fetching).min_by_key(|it| (it.client.busy(), chance())) {
+            return Pick::Along(source.clone());
+        }
+        if getting(Have::Wanted).next().is_some() {
+            return Pick::Later;
+        }
+        best.map_or_else(|| self.pick_named(tried), |it| Pick::From(it.clone()))
+    }
+
+    /// Nobody says yes: a named source is asked all the same, since answers age.
+    fn pick_named(&self, tried: &HashMap<String, u32>) -> Pick {
+        let usable = |it: &&std::sync::Arc<Source>| !tried.contains_key(it.client.endpoint().authority());
         let named = self.named().filter(usable).min_by_key(|it| (it.is_resting(), it.client.busy()));
         named.map_or(Pick::Nobody, |it| Pick::From(it.clone()))
     }
+}
+
+/// Any number: of equals not everybody takes the same.
+fn chance() -> u32 {
+    uuid::Uuid::new_v4().as_u128() as u32
 }

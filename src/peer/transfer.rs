@@ -14,8 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::peer::Error;
 use crate::peer::client::BlobStream;
+use crate::peer::fetching::FetchingGuard;
+use crate::peer::fetching::StreamGuard;
+use crate::peer::fetching::Upstream;
 use crate::peer::progress::Progress;
 use crate::peer::rate::RateLimit;
+use crate::peer::sources::Along;
 use crate::peer::sources::Pick;
 use crate::peer::sources::Source;
 use crate::peer::sources::Sources;
@@ -26,10 +30,18 @@ use crate::store::Writer;
 
 /// How often one source is tried for one blob. A second time is for the broken connection, a third for bad luck.
 const TRIES_PER_SOURCE: u32 = 3;
-/// How long to wait for a peer that is taking the blob itself, before it is taken from the origin all the same.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often such a peer is asked.
-const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// How often peers that are getting the blob themselves are asked for what they have of it, before one of the few is
+/// asked that have everything.
+const ALONG_TRIES: u32 = 24;
+/// The first wait before they are asked again; it doubles, with jitter.
+const FIRST_ALONG: Duration = Duration::from_millis(30);
+/// The longest such wait.
+const LONGEST_ALONG: Duration = Duration::from_millis(500);
+/// From which size on, in bytes, others are asked before a blob is taken from one of the few: less than this passes in the
+/// time that asking takes.
+const WORTH_ASKING: u64 = 64 * 1024;
+/// How often nodes that are about to take the same blob look at each other before one of them begins.
+const TIES: u32 = 4;
 /// The first wait after a failure; it doubles, with jitter, so that nodes do not come back in step.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest such wait.
@@ -51,8 +63,17 @@ pub(crate) struct Transfer<'a> {
     pub(crate) rate: Option<&'a RateLimit>,
     pub(crate) cancel: &'a CancellationToken,
     pub(crate) name: &'a RepositoryName,
-    pub(crate) digest: &'a Digest,
+    pub(crate) arrival: &'a FetchingGuard,
     pub(crate) size: u64,
+}
+
+/// Where the bytes of an attempt go.
+struct Into<'a> {
+    append: &'a mut Append,
+    /// Peers that read along.
+    relay: Option<&'a StreamGuard>,
+    /// A client that waits.
+    tee: &'a mut Tee,
 }
 
 /// How one attempt ended.
@@ -74,52 +95,86 @@ impl Transfer<'_> {
     pub(crate) async fn run_with(&self, mut tee: Tee) -> Result<(), Error> {
         let mut tried = HashMap::new();
         let mut last = None;
-        let mut wait = FIRST_WAIT;
+        let (mut wait, mut along_wait) = (FIRST_WAIT, FIRST_ALONG);
+        let mut along = 0;
         loop {
-            let Some(source) = self.pick(&exhausted(&tried)).await? else {
-                return Err(
-                    last.unwrap_or_else(|| Error::Missing { what: format!("{}@{}", self.name, self.digest) })
-                );
+            let picked = self.pick(&exhausted(&tried), may_come_along(along)).await?;
+            let Some((source, upstream)) = picked else {
+                return Err(last.unwrap_or_else(|| self.missing()));
             };
             let who = source.client.endpoint().authority().to_owned();
-            match self.attempt(&source, &mut tee).await {
-                Ok(Attempt::Stored) => {
+            match (self.attempt(&source, upstream, &mut tee).await, upstream) {
+                (Ok(Attempt::Stored), _) => {
                     source.succeeded();
                     self.progress.object(&who);
                     return Ok(());
                 }
-                Ok(Attempt::Absent) => {
-                    source.lacks(self.digest);
+                // It has enough readers, or nothing comes to it any more: others are asked before it is.
+                (Ok(Attempt::Absent | Attempt::TooSlow), Upstream::Reader) => {
+                    source.lacks(self.digest());
+                    along += 1;
+                    self.pause(&mut along_wait, LONGEST_ALONG).await?;
+                    self.sources.ask_again(self.digest()).await;
+                }
+                (Err(error), Upstream::Reader) if error.is_transient() => {
+                    tracing::debug!(peer = %who, digest = %self.digest(), error = %error, "what came along ended");
+                    source.lacks(self.digest());
+                    along += ALONG_TRIES / 4;
+                    self.pause(&mut along_wait, LONGEST_ALONG).await?;
+                }
+                (Ok(Attempt::Absent), Upstream::Holder) => {
+                    source.lacks(self.digest());
                     tried.insert(who, TRIES_PER_SOURCE);
                 }
-                Ok(Attempt::TooSlow) => *tried.entry(who).or_default() += 1,
-                Err(error) if error.is_transient() => {
-                    tracing::info!(peer = %who, digest = %self.digest, error = %error, "an attempt failed");
+                (Ok(Attempt::TooSlow), Upstream::Holder) => *tried.entry(who).or_default() += 1,
+                (Err(error), Upstream::Holder) if error.is_transient() => {
+                    tracing::info!(peer = %who, digest = %self.digest(), error = %error, "an attempt failed");
                     self.progress.failure(&who);
                     source.failed();
                     *tried.entry(who).or_default() += 1;
                     last = Some(error);
-                    self.pause(&mut wait).await?;
+                    self.pause(&mut wait, LONGEST_WAIT).await?;
                 }
-                Err(error) => return Err(error),
+                (Err(error), _) => return Err(error),
             }
         }
     }
 
-    /// Who to take it from; waits a while for a peer that is taking it from elsewhere.
-    async fn pick(&self, exhausted: &HashMap<String, u32>) -> Result<Option<std::sync::Arc<Source>>, Error> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match self.sources.pick(self.digest, exhausted) {
-                Pick::From(source) => return Ok(Some(source)),
-                Pick::Later(source) if Instant::now() >= until => return Ok(Some(source)),
-                Pick::Later(_) => {
-                    self.sleep(ASK_AGAIN).await?;
-                    self.sources.refresh(std::slice::from_ref(self.digest)).await;
+    fn digest(&self) -> &Digest {
+        self.arrival.digest()
+    }
+
+    fn missing(&self) -> Error {
+        Error::Missing { what: format!("{}@{}", self.name, self.digest()) }
+    }
+
+    /// Who to take it from. Before it is taken from one of the few that have everything, the others are asked whether
+    /// one of them is about to take it: this node said so itself before it asks, so that at least one of two hears.
+    async fn pick(
+        &self,
+        exhausted: &HashMap<String, u32>,
+        mut along: Along,
+    ) -> Result<Option<(std::sync::Arc<Source>, Upstream)>, Error> {
+        let mut has_asked = self.size < WORTH_ASKING;
+        for _ in 0..TIES {
+            match self.sources.pick(self.digest(), exhausted, along) {
+                Pick::From(source) if has_asked || !source.is_whole() || along == Along::Refused => {
+                    return Ok(Some((source, Upstream::Holder)));
                 }
+                Pick::From(_) => {}
+                Pick::Along(source) => return Ok(Some((source, Upstream::Reader))),
+                Pick::Later => self.sleep(with_jitter(FIRST_ALONG)).await?,
                 Pick::Nobody => return Ok(None),
             }
+            self.sources.ask_again(self.digest()).await;
+            has_asked = true;
         }
+        along = Along::Refused;
+        Ok(match self.sources.pick(self.digest(), exhausted, along) {
+            Pick::From(source) => Some((source, Upstream::Holder)),
+            Pick::Along(source) => Some((source, Upstream::Reader)),
+            Pick::Later | Pick::Nobody => None,
+        })
     }
 
     /// The bytes of the blob from `offset` on, from `source`, or from another that has the blob where that one is slow to
@@ -127,6 +182,7 @@ impl Transfer<'_> {
     async fn open(
         &self,
         source: &std::sync::Arc<Source>,
+        upstream: Upstream,
         offset: u64,
     ) -> Result<Option<(std::sync::Arc<Source>, BlobStream)>, Error> {
         let first = self.open_at(source.clone(), offset);
@@ -136,9 +192,8 @@ impl Transfer<'_> {
             () = tokio::time::sleep(HEDGE_AFTER) => {}
         }
         let here = source.client.endpoint().authority().to_owned();
-        let other = match self.sources.pick(self.digest, &HashMap::from([(here, TRIES_PER_SOURCE)])) {
-            Pick::From(other) => other,
-            Pick::Later(_) | Pick::Nobody => return first.await,
+        let Some(other) = self.other(here).filter(|_| upstream == Upstream::Holder) else {
+            return first.await;
         };
         let second = self.open_at(other, offset);
         tokio::pin!(second);
@@ -159,25 +214,36 @@ impl Transfer<'_> {
         source: std::sync::Arc<Source>,
         offset: u64,
     ) -> Result<Option<(std::sync::Arc<Source>, BlobStream)>, Error> {
-        let stream = source.client.blob(self.name, self.digest, offset).await?;
+        let stream = source.client.blob(self.name, self.digest(), offset).await?;
         Ok(stream.map(|stream| (source, stream)))
     }
 
-    async fn attempt(&self, source: &std::sync::Arc<Source>, tee: &mut Tee) -> Result<Attempt, Error> {
+    async fn attempt(
+        &self,
+        source: &std::sync::Arc<Source>,
+        upstream: Upstream,
+        tee: &mut Tee,
+    ) -> Result<Attempt, Error> {
         let mut from = source.clone();
         let mut append =
-            self.writer.resume_upload(self.name, upload_id(self.digest), self.digest.algorithm()).await?;
+            self.writer.resume_upload(self.name, upload_id(self.digest()), self.digest().algorithm()).await?;
         let offset = append.offset();
         tee.attempt(offset);
         if offset < self.size || self.size == 0 {
-            let Some((opened, stream)) = self.open(source, offset).await? else {
+            let Some((opened, stream)) = self.open(source, upstream, offset).await? else {
                 append.close().await?;
                 return Ok(Attempt::Absent);
             };
             from = opened;
             self.progress.resumed(offset);
-            let outcome = self.receive(stream, &mut append, &from, tee).await;
+            let relay =
+                append.partial().map(|partial| self.arrival.stream(self.size, upstream, partial, offset));
+            let into = Into { append: &mut append, relay: relay.as_ref(), tee };
+            let outcome = self.receive(stream, into, &from, upstream).await;
             let held = append.close().await?;
+            if let Some(relay) = &relay {
+                relay.settle(held);
+            }
             match outcome {
                 Ok(Attempt::Stored) => {}
                 // What came counts again when the next attempt resumes.
@@ -198,15 +264,16 @@ impl Transfer<'_> {
     async fn receive(
         &self,
         mut stream: BlobStream,
-        append: &mut Append,
+        into: Into<'_>,
         source: &Source,
-        tee: &mut Tee,
+        upstream: Upstream,
     ) -> Result<Attempt, Error> {
+        let Into { append, relay, tee } = into;
         let endpoint = || source.client.endpoint().clone();
         if stream.total().is_some_and(|total| total != self.size) {
             let why = format!(
                 "{} has {:?} bytes there and {} in its manifest",
-                self.digest,
+                self.digest(),
                 stream.total(),
                 self.size
             );
@@ -223,7 +290,7 @@ impl Transfer<'_> {
             if append.offset() + len as u64 > self.size {
                 return Err(Error::TooLarge {
                     endpoint: endpoint(),
-                    request: self.digest.to_string(),
+                    request: self.digest().to_string(),
                     limit: self.size,
                 });
             }
@@ -231,9 +298,12 @@ impl Transfer<'_> {
                 rate.take(len).await;
             }
             append.write(data.clone()).await?;
+            if let Some(relay) = relay {
+                relay.grow(data.clone(), append.written());
+            }
             tee.data(data).await;
             self.progress.bytes(endpoint().authority(), len as u64);
-            if pace.is_slow(len) && self.others_have(source) {
+            if pace.is_slow(len) && self.is_elsewhere(source, upstream) {
                 return Ok(Attempt::TooSlow);
             }
         }
@@ -244,17 +314,25 @@ impl Transfer<'_> {
         }
     }
 
-    fn others_have(&self, source: &Source) -> bool {
+    /// Whether another source has it. What comes along with another is as slow as what comes there.
+    fn is_elsewhere(&self, source: &Source, upstream: Upstream) -> bool {
         let here = source.client.endpoint().authority().to_owned();
-        matches!(self.sources.pick(self.digest, &HashMap::from([(here, TRIES_PER_SOURCE)])), Pick::From(_))
+        upstream == Upstream::Holder && self.other(here).is_some()
+    }
+
+    fn other(&self, than: String) -> Option<std::sync::Arc<Source>> {
+        match self.sources.pick(self.digest(), &HashMap::from([(than, TRIES_PER_SOURCE)]), Along::Refused) {
+            Pick::From(other) => Some(other),
+            Pick::Along(_) | Pick::Later | Pick::Nobody => None,
+        }
     }
 
     async fn finish(&self, source: &Source) -> Result<Attempt, Error> {
-        match self.writer.finish_upload(self.name, upload_id(self.digest), self.digest).await? {
+        match self.writer.finish_upload(self.name, upload_id(self.digest()), self.digest()).await? {
             Finish::Stored => Ok(Attempt::Stored),
             Finish::Mismatch { computed } => {
                 self.progress.lost(self.size);
-                let (endpoint, wanted) = (source.client.endpoint().clone(), *self.digest);
+                let (endpoint, wanted) = (source.client.endpoint().clone(), *self.digest());
                 Err(Error::WrongDigest { endpoint, wanted, computed })
             }
             // Garbage collection or a client took the upload away: the next attempt begins anew.
@@ -265,9 +343,9 @@ impl Transfer<'_> {
         }
     }
 
-    async fn pause(&self, wait: &mut Duration) -> Result<(), Error> {
+    async fn pause(&self, wait: &mut Duration, longest: Duration) -> Result<(), Error> {
         self.sleep(with_jitter(*wait)).await?;
-        *wait = (*wait * 2).min(LONGEST_WAIT);
+        *wait = (*wait * 2).min(longest);
         Ok(())
     }
 
@@ -277,6 +355,10 @@ impl Transfer<'_> {
             () = self.cancel.cancelled() => Err(Error::Cancelled),
         }
     }
+}
+
+fn may_come_along(tries: u32) -> Along {
+    if tries < ALONG_TRIES { Along::Allowed } else { Along::Refused }
 }
 
 /// Between half of `time` and one and a half times it.

@@ -69,6 +69,11 @@ impl Registry {
         Err(fault.unwrap_or(Error::BlobUnknown(*digest)))
     }
 
+    /// The bytes of a blob from `begin` on, where it is on its way into this repository: for a peer that verifies them.
+    pub fn read_along(&self, name: &RepositoryName, digest: &Digest, begin: u64) -> Option<Arriving> {
+        self.inner.pull_through.as_ref()?.read_along(name, digest, begin)
+    }
+
     /// Removes a blob from a repository.
     ///
     /// # Errors

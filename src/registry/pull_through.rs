@@ -20,6 +20,9 @@ pub trait PullThrough: fmt::Debug + Send + Sync + 'static {
     /// Tries to obtain what was asked for. Bounds the time that it takes to find out who has it, and asks once for
     /// many who wait for the same thing.
     fn fetch<'a>(&'a self, missing: Missing<'a>) -> Pin<Box<dyn Future<Output = Fetched> + Send + 'a>>;
+
+    /// The bytes of a blob from `begin` on, where it is on its way into this repository: for a peer. Asks nobody.
+    fn read_along(&self, name: &RepositoryName, digest: &Digest, begin: u64) -> Option<Arriving>;
 }
 
 /// What the store does not have.
@@ -62,27 +65,39 @@ pub enum Fetched {
     Absent,
 }
 
-/// A blob on its way: its bytes as they come, the last of them only when all are verified.
+/// A blob on its way: its bytes as they come. A client gets the last of them only when all are verified; a peer that
+/// [reads along](PullThrough::read_along) verifies them itself.
 #[derive(Debug)]
 pub struct Arriving {
-    len: u64,
+    begin: u64,
+    size: u64,
     chunks: mpsc::Receiver<Bytes>,
 }
 
 impl Arriving {
-    /// A blob of `len` bytes whose bytes come through `chunks`.
-    pub fn new(len: u64, chunks: mpsc::Receiver<Bytes>) -> Self {
-        Self { len, chunks }
+    /// The bytes from `begin` on of a blob of `size` bytes, which come through `chunks`.
+    pub fn new(begin: u64, size: u64, chunks: mpsc::Receiver<Bytes>) -> Self {
+        Self { begin: begin.min(size), size, chunks }
     }
 
-    /// Its length in bytes.
+    /// Where in the blob they begin.
+    pub fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// The length of the whole blob in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How many bytes come.
     pub fn len(&self) -> u64 {
-        self.len
+        self.size - self.begin
     }
 
-    /// Whether it has no bytes.
+    /// Whether no bytes come.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The next bytes. An end before [`Arriving::len`] bytes means that it could not be had, or is damaged.

@@ -25,6 +25,10 @@ use crate::store::upload::Received;
 use crate::store::upload::Session;
 use crate::store::upload::Uploads;
 
+mod partial;
+
+pub use partial::Partial;
+
 /// An upload that is open for appending. Dropping it keeps what was written and hashed.
 #[derive(Debug)]
 pub struct Append {
@@ -127,6 +131,16 @@ impl Append {
     /// How many bytes the upload holds, those that are on the way included.
     pub fn offset(&self) -> u64 {
         self.open.as_ref().map_or(0, Open::offset)
+    }
+
+    /// How many bytes are in the file.
+    pub fn written(&self) -> u64 {
+        self.open.as_ref().map_or(0, |it| it.received.len)
+    }
+
+    /// The file, to be read up to [`Append::written`] while it grows; `None` where it is closed.
+    pub fn partial(&self) -> Option<Partial> {
+        self.open.as_ref().map(|it| Partial { file: Arc::clone(&it.file.file) })
     }
 
     /// Appends; hashing and writing overlap, and the call waits only while both are behind by a bounded amount.
