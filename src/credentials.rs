@@ -126,8 +126,20 @@ impl Credentials {
         if let Some(identity) = header.and_then(|header| self.inner.verdicts.recognize(header, &files)) {
             return Ok(identity);
         }
+        // On the heap, so that who is known does not pay for its size.
+        Box::pin(self.examine(header, files, origin, now)).await
+    }
+
+    /// Who sent a header that was not seen of late.
+    async fn examine(
+        &self,
+        header: Option<&[u8]>,
+        files: Files,
+        origin: Origin,
+        now: SystemTime,
+    ) -> Result<Identity, Rejected> {
         match Authorization::parse(header) {
-            Authorization::Anonymous => Ok(policy.anonymous(origin)),
+            Authorization::Anonymous => Ok(self.policy().anonymous(origin)),
             Authorization::Basic(credential) => {
                 let identity = self.sign_in(credential, files.clone(), origin).await?;
                 header.inspect(|header| self.inner.verdicts.remember(header, &files, &identity));

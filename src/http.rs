@@ -116,7 +116,22 @@ pub enum Scheme {
     Https,
 }
 
-/// What an access log wants to know of an answer beyond its head. Every response carries one as an extension.
+/// A response, and what becomes of it beside being sent.
+#[derive(Debug)]
+pub struct Answered {
+    /// What the client gets.
+    pub response: Response<Body>,
+    /// What the access log gets.
+    pub note: AccessNote,
+}
+
+impl From<Response<Body>> for Answered {
+    fn from(response: Response<Body>) -> Self {
+        Self { response, note: AccessNote::default() }
+    }
+}
+
+/// What an access log wants to know of an answer beyond its head.
 #[derive(Clone, Debug, Default)]
 pub struct AccessNote {
     /// Which endpoint answered (`GetManifest`); bounded in number, so that it may label a metric.
@@ -149,7 +164,7 @@ impl Api {
     ///
     /// A request body that is not wanted, or not to its end, is dropped unread: what then becomes of the connection
     /// (a bounded drain, `Connection: close`, or RST_STREAM) is for whoever owns it.
-    pub async fn respond<B>(&self, request: Request<B>, peer: PeerInfo) -> Response<Body>
+    pub async fn respond<B>(&self, request: Request<B>, peer: PeerInfo) -> Answered
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync,
@@ -173,7 +188,7 @@ impl Api {
             note.error = Some(text.into());
             error.respond()
         });
-        self.finish(response, verb, note)
+        Answered { response: self.finish(response, verb), note }
     }
 
     async fn answer<B>(
@@ -231,7 +246,7 @@ impl Api {
     }
 
     /// What every response has in common.
-    fn finish(&self, mut response: Response<Body>, verb: Verb, note: AccessNote) -> Response<Body> {
+    fn finish(&self, mut response: Response<Body>, verb: Verb) -> Response<Body> {
         const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
         if verb == Verb::Head {
             // The head says how long the body is that a GET would have had.
@@ -247,7 +262,6 @@ impl Api {
                 prepend(headers.get_mut(name), start, &self.inner.access.prefix);
             }
         }
-        response.extensions_mut().insert(note);
         response
     }
 }

@@ -84,25 +84,45 @@ pub struct HttpMetrics {
     pub received: Counter,
 }
 
-/// A request that has been answered, as far as it is counted.
-#[derive(Clone, Copy, Debug)]
-pub struct AnsweredRequest {
+/// What kind of request was answered, as far as they are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
     /// The endpoint, one of a fixed list.
     pub operation: &'static str,
     /// The method, one of those that are routed, or `other`.
     pub method: &'static str,
     /// The answer's status code.
     pub status: u16,
-    /// From the request's head to the end of the answer's body.
-    pub elapsed: Duration,
+}
+
+/// Where requests of one kind are counted: looked up once for many of them.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    kind: Kind,
+    requests: Counter,
+    seconds: Histogram,
+}
+
+impl Tally {
+    /// What is counted here.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// Counts a request once its answer has been sent, `elapsed` after its head was there.
+    pub fn count(&self, elapsed: Duration) {
+        self.requests.inc();
+        self.seconds.observe(elapsed.as_secs_f64());
+    }
 }
 
 impl HttpMetrics {
-    /// Counts a request once its answer has been sent.
-    pub fn answered(&self, request: AnsweredRequest) {
-        let AnsweredRequest { operation, method, status, elapsed } = request;
-        self.requests.get_or_create(&RequestLabels { operation, method, status }).inc();
-        self.seconds.get_or_create(&[("operation", operation)]).observe(elapsed.as_secs_f64());
+    /// Where requests of a kind are counted.
+    pub fn tally(&self, kind: Kind) -> Tally {
+        let Kind { operation, method, status } = kind;
+        let requests = self.requests.get_or_create_owned(&RequestLabels { operation, method, status });
+        let seconds = self.seconds.get_or_create_owned(&[("operation", operation)]);
+        Tally { kind, requests, seconds }
     }
 
     fn register(&self, to: &mut Registry) {
@@ -371,7 +391,7 @@ mod tests {
     fn what_is_counted_is_told() {
         let metrics = Metrics::new("1.2.3");
         let elapsed = Duration::from_millis(3);
-        metrics.http.answered(AnsweredRequest { operation: "GetBlob", method: "GET", status: 206, elapsed });
+        metrics.http.tally(Kind { operation: "GetBlob", method: "GET", status: 206 }).count(elapsed);
         metrics.transport.sendfile.inc_by(4096);
         metrics.auth.failed(AuthFailure::Wrong);
         metrics.store.upload(UploadEvent::Finished);

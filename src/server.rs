@@ -32,6 +32,7 @@ mod room;
 mod shutdown;
 mod tls;
 mod transport;
+mod workers;
 
 pub use exchange::Service;
 pub use listener::ListenError;
@@ -45,12 +46,14 @@ pub use tls::Inspection;
 pub use tls::Tls;
 pub use tls::TlsError;
 pub use tls::TlsSettings;
+pub use workers::Workers;
 
 use connection::Shared;
 use listener::Accepted;
 use progress::Progress;
 use room::Place;
 use room::Room;
+use workers::Claim;
 
 /// How many connections a listener holds at once. Two hundred nodes that pull with six connections for each of two layers
 /// at a time have 2,400; at some 20 KiB each this many are 200 MiB, which is what a control plane can spare.
@@ -73,6 +76,7 @@ pub struct Server<S> {
     http: HttpMetrics,
     transport: TransportMetrics,
     drain: Duration,
+    workers: Option<Workers>,
 }
 
 impl<S: Service> Server<S> {
@@ -83,12 +87,18 @@ impl<S: Service> Server<S> {
             http: HttpMetrics::default(),
             transport: TransportMetrics::default(),
             drain: DRAIN_LIMIT,
+            workers: None,
         }
     }
 
     /// Counts in these.
     pub fn with_metrics(self, http: HttpMetrics, transport: TransportMetrics) -> Self {
         Self { http, transport, ..self }
+    }
+
+    /// Runs each connection on one of these threads, not on the runtime that calls [`Server::serve`].
+    pub fn with_workers(self, workers: Workers) -> Self {
+        Self { workers: Some(workers), ..self }
     }
 
     /// Gives requests under way this long to end once the process is to end.
@@ -107,6 +117,7 @@ impl<S: Service> Server<S> {
             shutdown: shutdown.clone(),
             abandon: abandon.clone(),
             tasks: tasks.clone(),
+            workers: self.workers,
         });
         shared.accept(listener).await;
         tasks.close();
@@ -142,21 +153,35 @@ impl<S: Service> Shared<S> {
         }
     }
 
-    /// Serves a connection on a task of its own, for as long as it lasts or until its place is needed.
+    /// Serves a connection on a task of its own.
     fn begin(self: &Arc<Self>, connection: Accepted, tls: Option<Tls>, place: Place) {
-        let shared = Arc::clone(self);
         self.transport.accepted.inc();
-        self.tasks.spawn(async move {
-            let _open = Open::count(shared.transport.connections.clone());
-            let progress = place.progress();
-            tokio::select! {
-                biased;
-                () = shared.serve_one(connection, tls, progress) => {}
-                () = progress.displaced() => {
-                    shared.transport.displaced.inc();
-                }
+        let shared = Arc::clone(self);
+        let Some((runtime, claim)) = self.workers.as_ref().and_then(Workers::claim) else {
+            self.tasks.spawn(shared.run(connection, tls, place, None));
+            return;
+        };
+        match connection.move_to(&runtime) {
+            Ok(connection) => {
+                self.tasks.spawn_on(shared.run(connection, tls, place, Some(claim)), &runtime);
             }
-        });
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot take a connection");
+            }
+        }
+    }
+
+    /// Serves a connection for as long as it lasts or until its place is needed.
+    async fn run(self: Arc<Self>, connection: Accepted, tls: Option<Tls>, place: Place, _claim: Option<Claim>) {
+        let _open = Open::count(self.transport.connections.clone());
+        let progress = place.progress();
+        tokio::select! {
+            biased;
+            () = self.serve_one(connection, tls, progress) => {}
+            () = progress.displaced() => {
+                self.transport.displaced.inc();
+            }
+        }
     }
 
     async fn serve_one(self: &Arc<Self>, connection: Accepted, tls: Option<Tls>, progress: &Arc<Progress>) {

@@ -266,8 +266,12 @@ impl Store {
         }
         let (contents, checked) = (contents.clone(), blob.clone());
         let work = move || contents.vouch(&checked);
-        // What is in memory does not wait for a medium that others wait for.
-        if blob.is_resident() { medium::blocking(work).await } else { blob.medium().run(work).await }
+        // What is in memory does not wait for a medium that others wait for. On the heap, so that what was vouched for
+        // does not pay for its size.
+        match blob.is_resident() {
+            true => Box::pin(medium::blocking(work)).await,
+            false => Box::pin(blob.medium().run(work)).await,
+        }
     }
 
     /// Remembers that the bytes of a blob were found not to have its digest: until it is stored anew, it is

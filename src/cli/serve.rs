@@ -37,6 +37,7 @@ use crate::registry::Sparse;
 use crate::server::Listener;
 use crate::server::Server;
 use crate::server::Signals;
+use crate::server::Workers;
 use crate::server::notify;
 use crate::store;
 use crate::store::Store;
@@ -84,13 +85,14 @@ pub(super) fn run(args: Args, persona: Persona, matches: &ArgMatches) -> Result<
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    runtime.block_on(serve(config))?;
+    let workers = Workers::start(threads).context("cannot start threads")?;
+    runtime.block_on(serve(config, &workers))?;
     // What still reads from a medium that does not answer must not hold up the end.
     runtime.shutdown_background();
     Ok(Exit::Fine)
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, workers: &Workers) -> Result<(), Failure> {
     let signals = Signals::install().context("cannot take over signals")?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let mut files = Files::new(&metrics);
@@ -107,7 +109,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let listeners = Listeners::open(&config, tls).await?;
     announce(&config, &listeners.clients);
 
-    let mut tasks = answer(&config, listeners, &api, &registry, &metrics, &shutdown);
+    let mut tasks = answer(&config, listeners, &api, &registry, &metrics, workers, &shutdown);
     tasks.spawn(upkeep::purge_uploads(store.clone(), config.upload_purge.value, shutdown.clone()));
     tasks.spawn(upkeep::scrub(store.clone(), shutdown.clone()));
     tasks.spawn(notify::watchdog(shutdown.clone()));
@@ -132,6 +134,7 @@ fn answer(
     api: &Api,
     registry: &Registry,
     metrics: &Metrics,
+    workers: &Workers,
     shutdown: &CancellationToken,
 ) -> JoinSet<()> {
     let Listeners { clients, administration, metrics: monitoring } = listeners;
@@ -139,6 +142,7 @@ fn answer(
     for listener in [Some(clients), administration].into_iter().flatten() {
         let server = Server::new(api.clone())
             .with_metrics(metrics.http.clone(), metrics.transport.clone())
+            .with_workers(workers.clone())
             .with_drain(config.drain_timeout.value);
         tasks.spawn(server.serve(listener, shutdown.clone()));
     }

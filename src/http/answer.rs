@@ -19,8 +19,9 @@ use crate::http::Body;
 /// `Docker-Content-Digest`: of the content that is answered, in the algorithm it was asked by.
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// How many headers an answer with content has at most, with what is added to each: room for them is made once.
-pub(super) const HEADERS: usize = 12;
+/// How many headers an answer with content usually has, with what is added to each: room for them is made once. A map
+/// with room for one more has twice as much, and is too large for the allocator to have at hand.
+pub(super) const HEADERS: usize = 6;
 
 /// An answer without a body.
 pub(super) fn empty(status: StatusCode) -> Response<Body> {

@@ -11,6 +11,7 @@ use crate::http::Body;
 use crate::http::access::Caller;
 use crate::http::base;
 use crate::http::blobs;
+use crate::http::blobs::Part;
 use crate::http::error::Error;
 use crate::http::health;
 use crate::http::health::Observed;
@@ -91,8 +92,35 @@ pub(super) async fn answer_anybody(
 }
 
 /// Answers a request.
-#[expect(clippy::too_many_lines, reason = "the table of endpoints, whole in one place")]
 pub(super) async fn answer<B>(
+    verb: Verb,
+    route: &Route<'_>,
+    call: Call<'_, B>,
+) -> Result<Response<Body>, Error>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::error::Error,
+{
+    let part = match verb {
+        Verb::Get => Some(Part::AsAsked),
+        Verb::Head => Some(Part::Head),
+        _ => None,
+    };
+    match (part, route) {
+        (Some(part), Route::Blob(name, digest)) => {
+            blobs::get(call.registry, call.headers, &call.caller.reads(name)?, digest, part).await
+        }
+        (Some(part), Route::Manifest(name, reference)) => {
+            manifests::get(call.registry, call.headers, &call.caller.reads(name)?, reference, part).await
+        }
+        // On the heap, so that what is asked for most does not pay for the size of all the others.
+        _ => Box::pin(answer_other(verb, route, call)).await,
+    }
+}
+
+/// Answers what is not the content of a blob or a manifest.
+#[expect(clippy::too_many_lines, reason = "the table of endpoints, whole in one place")]
+async fn answer_other<B>(
     verb: Verb,
     route: &Route<'_>,
     call: Call<'_, B>,
@@ -174,19 +202,7 @@ where
         (V::Get | V::Head, R::Referrers(name, subject)) => {
             listings::referrers(registry, query, &caller.reads(name)?, subject).await
         }
-        (V::Get, R::Blob(name, digest)) => {
-            blobs::get(registry, headers, &caller.reads(name)?, digest, blobs::Part::AsAsked).await
-        }
-        (V::Head, R::Blob(name, digest)) => {
-            blobs::get(registry, headers, &caller.reads(name)?, digest, blobs::Part::Head).await
-        }
         (V::Delete, R::Blob(name, digest)) => blobs::delete(registry, &caller.deletes(name)?, digest).await,
-        (V::Get, R::Manifest(name, reference)) => {
-            manifests::get(registry, headers, &caller.reads(name)?, reference, blobs::Part::AsAsked).await
-        }
-        (V::Head, R::Manifest(name, reference)) => {
-            manifests::get(registry, headers, &caller.reads(name)?, reference, blobs::Part::Head).await
-        }
         (V::Put, R::Manifest(name, reference)) => {
             manifests::put(registry, headers, query, &caller.writes(name)?, reference, body).await
         }

@@ -14,6 +14,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::http::AccessNote;
+use crate::http::Answered;
 use crate::http::Body;
 use crate::http::answer;
 use crate::http::error::Error;
@@ -51,17 +52,16 @@ impl Monitor {
     }
 
     /// Answers a request, whatever is in it.
-    pub async fn respond<B>(&self, request: Request<B>) -> Response<Body> {
+    pub async fn respond<B>(&self, request: Request<B>) -> Answered {
         let (path, query) = (request.uri().path(), Query::new(request.uri().query()));
-        let mut response = match path {
+        let response = match path {
             _ if !request.method().is_safe() => Error::Method { allow: "GET, HEAD" }.respond(),
             "/healthz" => alive(),
             "/readyz" => ready(&self.registry, query).await,
             path if path == &*self.path => answer::document(Metrics::CONTENT_TYPE, self.metrics.encode()),
             _ => Error::NotFound.respond(),
         };
-        response.extensions_mut().insert(AccessNote { operation: "Monitor", ..AccessNote::default() });
-        response
+        Answered { response, note: AccessNote { operation: "Monitor", ..AccessNote::default() } }
     }
 }
 

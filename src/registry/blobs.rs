@@ -56,6 +56,18 @@ impl Registry {
                 Some(fault)
             }
         };
+        // On the heap, so that what is here does not pay for the size of what follows.
+        Box::pin(self.fetched_blob(name, digest, reach, wish, fault)).await
+    }
+
+    async fn fetched_blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        reach: Reach,
+        wish: Wish,
+        fault: Option<Error>,
+    ) -> Result<Found, Error> {
         // What no medium here can give may be had from a peer.
         match self.fetch(Missing::Blob(name, digest, wish), reach).await {
             Fetched::Arriving(arriving) => return Ok(Found::Arriving(arriving)),

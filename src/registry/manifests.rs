@@ -63,15 +63,22 @@ impl Registry {
         if let Some(manifest) = self.stored_manifest(name, reference).await? {
             return Ok(manifest);
         }
+        // On the heap, so that what is here does not pay for the size of what follows.
+        Box::pin(self.fetched_manifest(name, reference, reach)).await
+    }
+
+    async fn fetched_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        reach: Reach,
+    ) -> Result<StoredManifest, Error> {
         let stored = match self.fetch(Missing::Manifest(name, reference), reach).await {
             Fetched::Stored => self.stored_manifest(name, reference).await?,
             Fetched::Manifest(digest) => self.stored_manifest(name, &Reference::Digest(digest)).await?,
             Fetched::Arriving(_) | Fetched::Absent => None,
         };
-        if let Some(manifest) = stored {
-            return Ok(manifest);
-        }
-        Err(Error::ManifestUnknown(reference.clone()))
+        stored.ok_or_else(|| Error::ManifestUnknown(reference.clone()))
     }
 
     /// Takes in a manifest under `reference`, and under `tags` as well.

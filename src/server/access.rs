@@ -1,7 +1,10 @@
-//! `Record`: what one request leaves in the metrics and in the log.
+//! `Record`: what one request leaves in the metrics and in the log; `Ledger`: those of one connection.
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Buf;
@@ -10,14 +13,26 @@ use http::Request;
 use http::StatusCode;
 use http::Uri;
 use http_body::Frame;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::http::AccessNote;
 use crate::http::PeerInfo;
 use crate::http::body;
 use crate::http::body::Chunk;
-use crate::metrics::AnsweredRequest;
 use crate::metrics::HttpMetrics;
+use crate::metrics::Kind;
+use crate::metrics::Tally;
 use crate::server::progress::Progress;
+
+/// What the records of one connection have in common.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    peer: PeerInfo,
+    progress: Arc<Progress>,
+    metrics: Arc<HttpMetrics>,
+    /// Where the last request was counted. A connection asks for the same kind of thing again and again.
+    last: Mutex<Option<Tally>>,
+}
 
 /// What becomes known of a request while it is answered. Counted and logged when it is dropped, which hyper does as soon
 /// as it has the whole answer, or when there is nobody to send it to.
@@ -26,13 +41,11 @@ pub(super) struct Record {
     began: Instant,
     method: Method,
     target: Uri,
-    peer: PeerInfo,
     status: Option<StatusCode>,
     bytes: u64,
     end: End,
     note: AccessNote,
-    metrics: Arc<HttpMetrics>,
-    progress: Arc<Progress>,
+    ledger: Arc<Ledger>,
 }
 
 /// How an answer ended.
@@ -46,29 +59,53 @@ enum End {
     Left,
 }
 
-impl Record {
-    /// Opens a record.
-    pub(super) fn begin<B>(
-        request: &Request<B>,
-        peer: PeerInfo,
-        progress: Arc<Progress>,
-        metrics: Arc<HttpMetrics>,
-    ) -> Self {
-        progress.request();
-        metrics.in_flight.inc();
-        Self {
+impl Ledger {
+    pub(super) fn new(peer: PeerInfo, progress: Arc<Progress>, metrics: Arc<HttpMetrics>) -> Self {
+        Self { peer, progress, metrics, last: Mutex::default() }
+    }
+
+    /// The other end of the connection.
+    pub(super) fn peer(&self) -> PeerInfo {
+        self.peer
+    }
+
+    /// What the connection does.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Counts the bytes of request bodies.
+    pub(super) fn received(&self) -> &Counter {
+        &self.metrics.received
+    }
+
+    /// Opens the record of a request.
+    pub(super) fn begin<B>(self: &Arc<Self>, request: &Request<B>) -> Record {
+        self.progress.request();
+        self.metrics.in_flight.inc();
+        Record {
             began: Instant::now(),
             method: request.method().clone(),
             target: request.uri().clone(),
-            peer,
             status: None,
             bytes: 0,
             end: End::Left,
             note: AccessNote::default(),
-            metrics,
-            progress,
+            ledger: Arc::clone(self),
         }
     }
+
+    fn count(&self, kind: Kind, elapsed: Duration) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let tally = match last.take() {
+            Some(tally) if *tally.kind() == kind => tally,
+            _ => self.metrics.tally(kind),
+        };
+        last.insert(tally).count(elapsed);
+    }
+}
+
+impl Record {
 
     /// The answer's head is known, and whether that is all of it.
     pub(super) fn answered(&mut self, status: StatusCode, note: AccessNote, has_body: HasBody) {
@@ -96,10 +133,10 @@ impl Record {
     }
 
     fn log(&self) {
-        let Self { method, target, bytes, note, .. } = self;
+        let Self { method, target, bytes, note, ledger, .. } = self;
         tracing::info!(
             target: "larder::access",
-            peer = self.peer.address.map(tracing::field::display),
+            peer = ledger.peer.address.map(tracing::field::display),
             %method,
             path = target.path_and_query().map(|path| path.as_str()),
             status = self.status.map(|status| status.as_u16()),
@@ -115,12 +152,11 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.progress.answered();
-        self.metrics.in_flight.dec();
+        self.ledger.progress.answered();
+        self.ledger.metrics.in_flight.dec();
         if let Some(status) = self.status {
             let (operation, method) = (self.note.operation, method_word(&self.method));
-            let (status, elapsed) = (status.as_u16(), self.began.elapsed());
-            self.metrics.answered(AnsweredRequest { operation, method, status, elapsed });
+            self.ledger.count(Kind { operation, method, status: status.as_u16() }, self.began.elapsed());
         }
         self.log();
     }

@@ -35,6 +35,8 @@ use crate::metrics::HttpMetrics;
 use crate::metrics::TransportMetrics;
 use crate::server::Service;
 use crate::server::Tls;
+use crate::server::Workers;
+use crate::server::access::Ledger;
 use crate::server::exchange::Exchange;
 use crate::server::progress::HEAD_LIMIT;
 use crate::server::progress::Progress;
@@ -88,6 +90,8 @@ pub(super) struct Shared<S> {
     pub(super) abandon: CancellationToken,
     /// The owner of what runs beside connections.
     pub(super) tasks: TaskTracker,
+    /// Where connections run; `None` where they are accepted.
+    pub(super) workers: Option<Workers>,
 }
 
 impl<S: Service> Shared<S> {
@@ -228,8 +232,8 @@ impl<S: Service> Shared<S> {
     }
 
     fn exchange(&self, peer: PeerInfo, progress: &Arc<Progress>, lane: Option<Lane>) -> Arc<Exchange<S>> {
-        let (service, metrics) = (Arc::clone(&self.service), Arc::clone(&self.http));
-        Arc::new(Exchange { service, peer, progress: Arc::clone(progress), lane, metrics })
+        let ledger = Ledger::new(peer, Arc::clone(progress), Arc::clone(&self.http));
+        Arc::new(Exchange { service: Arc::clone(&self.service), ledger: Arc::new(ledger), lane })
     }
 
     /// Polls a connection to its end: hyper's, or that which its lack of progress or the end of the process puts to it.

@@ -22,6 +22,7 @@ use http_body::SizeHint;
 use hyper::body::Incoming;
 
 use crate::http::AccessNote;
+use crate::http::Answered;
 use crate::http::Api;
 use crate::http::Body;
 use crate::http::PeerInfo;
@@ -29,11 +30,10 @@ use crate::http::body;
 use crate::http::body::Chunk;
 use crate::http::body::Sending;
 use crate::http::body::lane::Lane;
-use crate::metrics::HttpMetrics;
 use crate::server::RequestBody;
 use crate::server::access::HasBody;
+use crate::server::access::Ledger;
 use crate::server::access::Record;
-use crate::server::progress::Progress;
 use crate::server::request_body::Client;
 use crate::server::request_body::Unread;
 
@@ -44,26 +44,26 @@ pub trait Service: Send + Sync + 'static {
         &self,
         request: Request<RequestBody>,
         peer: PeerInfo,
-    ) -> impl Future<Output = Response<Body>> + Send;
+    ) -> impl Future<Output = Answered> + Send;
 }
 
 impl Service for Api {
-    async fn respond(&self, request: Request<RequestBody>, peer: PeerInfo) -> Response<Body> {
-        Self::respond(self, request, peer).await
+    fn respond(
+        &self,
+        request: Request<RequestBody>,
+        peer: PeerInfo,
+    ) -> impl Future<Output = Answered> + Send {
+        Self::respond(self, request, peer)
     }
 }
 
 impl<F, A> Service for F
 where
     F: Fn(Request<RequestBody>, PeerInfo) -> A + Send + Sync + 'static,
-    A: Future<Output = Response<Body>> + Send,
+    A: Future<Output: Into<Answered>> + Send,
 {
-    fn respond(
-        &self,
-        request: Request<RequestBody>,
-        peer: PeerInfo,
-    ) -> impl Future<Output = Response<Body>> + Send {
-        self(request, peer)
+    async fn respond(&self, request: Request<RequestBody>, peer: PeerInfo) -> Answered {
+        self(request, peer).await.into()
     }
 }
 
@@ -71,11 +71,9 @@ where
 #[derive(Debug)]
 pub(super) struct Exchange<S> {
     pub(super) service: Arc<S>,
-    pub(super) peer: PeerInfo,
-    pub(super) progress: Arc<Progress>,
+    pub(super) ledger: Arc<Ledger>,
     /// Where windows go; `None` for a connection that copies.
     pub(super) lane: Option<Lane>,
-    pub(super) metrics: Arc<HttpMetrics>,
 }
 
 impl<S: Service> Exchange<S> {
@@ -84,35 +82,39 @@ impl<S: Service> Exchange<S> {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Answer>, Infallible> {
-        let record =
-            Record::begin(&request, self.peer, Arc::clone(&self.progress), Arc::clone(&self.metrics));
+        let record = self.ledger.begin(&request);
         let version = request.version();
         let client = if request.headers().contains_key(EXPECT) { Client::Waits } else { Client::Sends };
         let (head, incoming) = request.into_parts();
-        let (body, rest) = RequestBody::new(incoming, self.metrics.received.clone());
+        let (body, rest) = RequestBody::new(incoming, self.ledger.received().clone());
         // On the heap: it has several KiB, which hyper would move with every request and keep with every idle connection.
-        let answering = Box::pin(self.service.respond(Request::from_parts(head, body), self.peer));
-        let mut response = answering.await;
+        let answering = Box::pin(self.service.respond(Request::from_parts(head, body), self.ledger.peer()));
+        let Answered { mut response, note } = answering.await;
         let mut unread = None;
         if let Some(rest) = rest {
             if version >= Version::HTTP_2 {
                 unread = rest.unread();
             } else if !rest.settle(client).await {
-                self.progress.left_unread();
+                self.ledger.progress().left_unread();
                 // Said so that the client does not send its next request into a connection that is being closed.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
-        Ok(self.send(response, record, unread))
+        Ok(self.send(response, note, record, unread))
     }
 
-    fn send(&self, response: Response<Body>, mut record: Record, unread: Option<Unread>) -> Response<Answer> {
-        let (mut head, body) = response.into_parts();
+    fn send(
+        &self,
+        response: Response<Body>,
+        note: AccessNote,
+        mut record: Record,
+        unread: Option<Unread>,
+    ) -> Response<Answer> {
+        let (head, body) = response.into_parts();
         let sending = match &self.lane {
             Some(lane) => Sending::over(lane, body),
             None => Sending::copying(body),
         };
-        let note = head.extensions.remove::<AccessNote>().unwrap_or_default();
         record.answered(head.status, note, has_body(&sending));
         Response::from_parts(head, Answer { sending, record, unread })
     }

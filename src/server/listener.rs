@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::net::lookup_host;
+use tokio::runtime::Handle;
 
 use crate::config::Host;
 use crate::config::ListenAddress;
@@ -61,6 +62,27 @@ impl Socket {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(socket, peer)| Accepted::Tcp(socket, peer)),
             Self::Unix { listener, .. } => listener.accept().await.map(|(socket, _)| Accepted::Unix(socket)),
+        }
+    }
+}
+
+impl Accepted {
+    /// Has another runtime tell when it can be read and written.
+    ///
+    /// # Errors
+    /// The system can watch no more sockets.
+    pub(super) fn move_to(self, runtime: &Handle) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket, peer) => {
+                let socket = socket.into_std()?;
+                let _there = runtime.enter();
+                Ok(Self::Tcp(TcpStream::from_std(socket)?, peer))
+            }
+            Self::Unix(socket) => {
+                let socket = socket.into_std()?;
+                let _there = runtime.enter();
+                Ok(Self::Unix(UnixStream::from_std(socket)?))
+            }
         }
     }
 }

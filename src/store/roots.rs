@@ -105,7 +105,7 @@ impl Roots {
             }
         }
         for source in waiting {
-            match ask_waiting(source, question.clone()).await {
+            match Box::pin(ask_waiting(source, question.clone())).await {
                 Ok(Some(answer)) => return Ok(Some(answer)),
                 Ok(None) => {}
                 Err(error) => failed = failed.or(Some(error)),
@@ -166,7 +166,8 @@ pub(super) fn waiting<T>(wait: Wait, question: impl FnOnce() -> Result<T, Error>
 async fn ask<T: Send + 'static>(source: &Arc<dyn Source>, question: &impl Question<T>) -> Result<T, Error> {
     match question(&**source, Wait::Never) {
         Poll::Ready(answer) => answer,
-        Poll::Pending => ask_waiting(source, question.clone()).await,
+        // On the heap, so that what is answered at once does not pay for its size.
+        Poll::Pending => Box::pin(ask_waiting(source, question.clone())).await,
     }
 }
 

@@ -173,11 +173,11 @@ impl Ask<'_> {
         let pieces = self.pieces.unwrap_or_default();
         let response = if has_length || pieces.is_empty() {
             let body = Full::new(pieces.concat().into());
-            api.respond(self.request.body(body).unwrap(), peer).await
+            api.respond(self.request.body(body).unwrap(), peer).await.response
         } else {
             let frames = pieces.into_iter().map(|it| Ok::<_, Infallible>(Frame::data(it)));
             let body = StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>()));
-            api.respond(self.request.body(body).unwrap(), peer).await
+            api.respond(self.request.body(body).unwrap(), peer).await.response
         };
         let (parts, body) = response.into_parts();
         let sent = Sending::copying(body).collect().await.map(|collected| {
