@@ -172,7 +172,13 @@ impl<S: Service> Shared<S> {
     }
 
     /// Serves a connection for as long as it lasts or until its place is needed.
-    async fn run(self: Arc<Self>, connection: Accepted, tls: Option<Tls>, place: Place, _claim: Option<Claim>) {
+    async fn run(
+        self: Arc<Self>,
+        connection: Accepted,
+        tls: Option<Tls>,
+        place: Place,
+        _claim: Option<Claim>,
+    ) {
         let _open = Open::count(self.transport.connections.clone());
         let progress = place.progress();
         tokio::select! {

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use serde::Serialize;
 use storage_layout::RepositoryName;
-use tokio::runtime;
 use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 
@@ -71,8 +69,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let began = Instant::now();
-    let runtime =
-        runtime::Builder::new_current_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = surroundings::runtime()?;
     let copied = runtime.block_on(copy(args));
     // What still reads from a medium that does not answer must not hold up the end.
     runtime.shutdown_background();

@@ -3,15 +3,14 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use indicatif::BinaryBytes;
-use tokio::runtime::Runtime;
 
 use crate::cli::Exit;
 use crate::cli::Failure;
 use crate::cli::content::Content;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::surroundings;
 use crate::config::duration;
 use crate::maintenance::documents;
 use crate::maintenance::documents::GcReport;
@@ -51,7 +50,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         grace_seconds: args.grace.as_secs(),
         uploads_seconds: args.uploads_older_than.as_secs(),
     };
-    let runtime = Runtime::new().context("cannot start threads")?;
+    let runtime = surroundings::runtime()?;
     let access = if args.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let report = match args.content.open(access) {
         Ok(store) => runtime.block_on(async {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use clap::ValueEnum;
 use storage_layout::RepositoryName;
-use tokio::runtime::Runtime;
 
 use crate::cli::Exit;
 use crate::cli::Failure;
 use crate::cli::content::Content;
 use crate::cli::output;
+use crate::cli::surroundings;
 use crate::maintenance::releases::releases;
 use crate::release::Host;
 use crate::release::Mirrors;
@@ -51,7 +51,7 @@ const PAGE: usize = 1000;
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let store = args.content.open(Access::ReadOnly)?;
     let sources: BTreeSet<_> = releases(&store.sources())?.into_iter().flat_map(|it| it.sources).collect();
-    let repositories = Runtime::new()?.block_on(repositories(&store))?;
+    let repositories = surroundings::runtime()?.block_on(repositories(&store))?;
     let named = repositories.iter().map(|(name, tags)| (name, *tags));
     let mirrors = Mirrors::new(named, &sources, &args.origin);
     output::print(&match args.kind {

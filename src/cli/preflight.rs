@@ -11,6 +11,7 @@ use crate::cli::config::refused;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::settings::Settings;
+use crate::cli::surroundings;
 use crate::cli::table;
 
 mod credentials;
@@ -88,7 +89,7 @@ impl Line {
 
 pub(super) fn run(args: &Args, matches: &ArgMatches) -> Result<Exit, Failure> {
     let config = args.settings.load(matches)?.map_err(refused)?.config;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = surroundings::runtime()?;
     let mut lines = vec![runtime.block_on(port::check(&config))];
     lines.extend(credentials::certificate(&config));
     lines.extend(credentials::check(&config));

@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
-use tokio::runtime;
 
 use crate::cli::Exit;
 use crate::cli::Failure;
@@ -60,7 +59,7 @@ struct List {
 const PATH: &str = "/v2/_larder/roots";
 
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = surroundings::runtime()?;
     runtime.block_on(async {
         match &args.verb {
             Verb::Attach(change) => attach(&change.path, &change.list).await,

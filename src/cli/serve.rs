@@ -8,7 +8,6 @@ use anyhow::Context as _;
 use clap::ArgMatches;
 use http::HeaderName;
 use http::HeaderValue;
-use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,7 @@ use crate::cli::Persona;
 use crate::cli::config::refused;
 use crate::cli::log;
 use crate::cli::settings::Settings;
+use crate::cli::surroundings;
 use crate::config;
 use crate::config::Config;
 use crate::config::Deletes;
@@ -79,13 +79,9 @@ pub(super) fn run(args: Args, persona: Persona, matches: &ArgMatches) -> Result<
         tracing::warn!("{notice}");
     }
     let threads = available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name("larder")
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
     let workers = Workers::start(threads).context("cannot start threads")?;
+    // This thread accepts connections and runs whatever is not a connection.
+    let runtime = surroundings::runtime()?;
     runtime.block_on(serve(config, &workers))?;
     // What still reads from a medium that does not answer must not hold up the end.
     runtime.shutdown_background();

@@ -44,7 +44,7 @@ const PATH: &str = "/v2/_larder/status";
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let socket = surroundings::admin_socket(args.admin_socket)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = surroundings::runtime()?;
     runtime.block_on(async {
         let server = Local::new(socket);
         if !args.watch {

@@ -1,11 +1,14 @@
-//! What decides without an operator: who runs the program, and where such a user's things lie.
+//! What decides without an operator: who runs the program, where such a user's things lie, and what it runs on.
 
 use std::env;
 use std::path::Path;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use rustix::fs::Access;
 use rustix::process::geteuid;
+use tokio::runtime;
+use tokio::runtime::Runtime;
 
 use crate::cli::Failure;
 use crate::config::Surroundings;
@@ -25,6 +28,12 @@ pub(super) fn find() -> Surroundings {
     });
     let admin_socket = runtime.filter(|dir| can_hold_a_socket(dir)).map(|dir| dir.join("admin.sock"));
     Surroundings { root, admin_socket }
+}
+
+/// What a command runs on: the thread that it was started on. Connections of a server, hashing and disks have threads of
+/// their own.
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }
 
 /// Where the server on this host can be asked: at `named`, or where it puts its socket when nobody says where.

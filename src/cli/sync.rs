@@ -79,7 +79,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         blobs_at_once: None,
     };
     let job = Job::parse(request).map_err(|error| Failure::new(error).of_usage())?;
-    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let runtime = surroundings::runtime()?;
     let status = runtime.block_on(async {
         match &args.root {
             Some(root) => here(job, root.clone(), &args).await,

@@ -19,6 +19,7 @@ use crate::cli::Failure;
 use crate::cli::content::Content;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::surroundings;
 use crate::maintenance::documents;
 use crate::maintenance::documents::VerifyReport;
 use crate::maintenance::documents::VerifyRequest;
@@ -66,7 +67,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         release: args.release.clone(),
         bytes_per_second: NonZero::new(u64::from(args.limit_rate) << 20),
     };
-    let runtime = Runtime::new().context("cannot start threads")?;
+    let runtime = surroundings::runtime()?;
     let access = if repairs && !args.dry_run { Access::ReadWrite } else { Access::ReadOnly };
     let report = match args.content.open(access) {
         Ok(store) => here(&runtime, &store, &request)?,

@@ -120,11 +120,7 @@ where
 
 /// Answers what is not the content of a blob or a manifest.
 #[expect(clippy::too_many_lines, reason = "the table of endpoints, whole in one place")]
-async fn answer_other<B>(
-    verb: Verb,
-    route: &Route<'_>,
-    call: Call<'_, B>,
-) -> Result<Response<Body>, Error>
+async fn answer_other<B>(verb: Verb, route: &Route<'_>, call: Call<'_, B>) -> Result<Response<Body>, Error>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: std::error::Error,

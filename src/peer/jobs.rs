@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +63,8 @@ struct Inner {
     turn: Semaphore,
     jobs: Mutex<BTreeMap<JobId, Entry>>,
     tasks: TaskTracker,
+    /// Where jobs run: not on the thread of whichever connection submitted one.
+    runtime: Handle,
     shutdown: CancellationToken,
 }
 
@@ -85,11 +88,16 @@ pub enum Submitted {
 
 impl Jobs {
     /// No jobs yet. `peers` are asked where a job names nobody, and also where it does: whoever has a blob may
-    /// give it.
+    /// give it. To be called where jobs are to run.
+    ///
+    /// # Panics
+    /// Outside a runtime.
     pub fn new(store: Store, dialer: Dialer, peers: Vec<Endpoint>, shutdown: CancellationToken) -> Self {
         let (jobs, tasks, fetching) = (Mutex::default(), TaskTracker::new(), Arc::default());
         let turn = Semaphore::new(RUNNING_AT_ONCE);
-        Self { inner: Arc::new(Inner { store, dialer, peers, fetching, turn, jobs, tasks, shutdown }) }
+        let runtime = Handle::current();
+        let inner = Inner { store, dialer, peers, fetching, turn, jobs, tasks, runtime, shutdown };
+        Self { inner: Arc::new(inner) }
     }
 
     /// What is on its way here.
@@ -167,7 +175,7 @@ impl Jobs {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        self.inner.tasks.spawn(work).await.ok()
+        self.inner.tasks.spawn_on(work, &self.inner.runtime).await.ok()
     }
 
     /// Waits until every job has stopped, after the shutdown was announced.
@@ -192,7 +200,8 @@ impl Jobs {
         };
         jobs.insert(job.id().clone(), entry.clone());
         let inner = self.inner.clone();
-        self.inner.tasks.spawn(async move { inner.work(entry, state).await });
+        let work = async move { inner.work(entry, state).await };
+        self.inner.tasks.spawn_on(work, &self.inner.runtime);
         Submitted::New
     }
 }

@@ -106,7 +106,6 @@ impl Ledger {
 }
 
 impl Record {
-
     /// The answer's head is known, and whether that is all of it.
     pub(super) fn answered(&mut self, status: StatusCode, note: AccessNote, has_body: HasBody) {
         self.status = Some(status);

@@ -40,11 +40,8 @@ use crate::server::request_body::Unread;
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
     /// Answers a request. What goes wrong is an answer too.
-    fn respond(
-        &self,
-        request: Request<RequestBody>,
-        peer: PeerInfo,
-    ) -> impl Future<Output = Answered> + Send;
+    fn respond(&self, request: Request<RequestBody>, peer: PeerInfo)
+    -> impl Future<Output = Answered> + Send;
 }
 
 impl Service for Api {

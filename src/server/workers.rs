@@ -84,7 +84,8 @@ mod tests {
     fn connections_are_spread_evenly() {
         let workers = Workers::start(3).unwrap();
         let mut claims: Vec<_> = std::iter::repeat_with(|| workers.claim().unwrap().1).take(9).collect();
-        let counts = || workers.workers.iter().map(|it| it.connections.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let counts =
+            || workers.workers.iter().map(|it| it.connections.load(Ordering::Relaxed)).collect::<Vec<_>>();
         assert_eq!(counts(), [3, 3, 3]);
         // Two of the first thread's end, and the next two get their places.
         drop([claims.remove(3), claims.remove(0)]);

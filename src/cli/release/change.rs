@@ -2,15 +2,14 @@
 
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use indicatif::BinaryBytes;
-use tokio::runtime::Runtime;
 
 use crate::cli::Exit;
 use crate::cli::Failure;
 use crate::cli::content::Content;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::surroundings;
 use crate::maintenance::documents;
 use crate::maintenance::documents::AddReport;
 use crate::maintenance::documents::AddRequest;
@@ -61,7 +60,7 @@ pub(super) fn remove(args: &Remove) -> Result<Exit, Failure> {
         force: args.force,
         in_use: args.in_use.clone(),
     };
-    let runtime = Runtime::new().context("cannot start threads")?;
+    let runtime = surroundings::runtime()?;
     let access = if args.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let report = match args.content.open(access) {
         Ok(store) => runtime.block_on(async {
@@ -82,7 +81,7 @@ pub(super) fn remove(args: &Remove) -> Result<Exit, Failure> {
 /// Brings a release from a medium onto the disk.
 pub(super) fn add(args: &Add) -> Result<Exit, Failure> {
     let request = AddRequest { release: args.release.clone() };
-    let runtime = Runtime::new().context("cannot start threads")?;
+    let runtime = surroundings::runtime()?;
     let report = match args.content.open(Access::ReadWrite) {
         Ok(store) => runtime.block_on(async {
             let report = documents::add(&store, &request).await;
