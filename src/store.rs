@@ -42,6 +42,7 @@ mod list;
 mod lock;
 mod medium;
 mod open;
+mod piece;
 mod proof;
 mod publish;
 #[cfg(test)]

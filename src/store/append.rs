@@ -3,7 +3,6 @@
 //! Knows how receiving, hashing and writing overlap within a bound, and what is
 //! kept when one of them fails. Does not know where the bytes come from.
 
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -20,6 +19,8 @@ use crate::store::disk::DiskFile;
 use crate::store::hash::Hasher;
 use crate::store::health::Health;
 use crate::store::medium::blocking;
+use crate::store::piece::Blocks;
+use crate::store::piece::Piece;
 use crate::store::upload::Held;
 use crate::store::upload::Received;
 use crate::store::upload::Session;
@@ -43,6 +44,7 @@ pub(super) struct Pipeline {
     pub(super) health: Health,
     pub(super) uploads: Uploads,
     pub(super) tasks: TaskTracker,
+    pub(super) blocks: Arc<Blocks>,
     writing: Arc<Semaphore>,
     hashing: Arc<Semaphore>,
     appending: AtomicUsize,
@@ -57,8 +59,7 @@ struct Open {
     before: Received,
     /// What is written and hashed, but for what is on the way.
     received: Received,
-    pending: Vec<Bytes>,
-    pending_len: u64,
+    pending: Piece,
     on_the_way: Option<OnTheWay>,
 }
 
@@ -89,16 +90,18 @@ impl Pipeline {
             health,
             uploads,
             tasks,
+            blocks: Arc::default(),
             writing: Arc::new(Semaphore::new(Self::WRITERS)),
             hashing: Arc::new(Semaphore::new(hashers)),
             appending: AtomicUsize::new(0),
         }
     }
 
-    /// How many bytes are gathered before they are handed on: of each push as many wait as are on the way.
-    fn piece(&self) -> u64 {
+    /// For the bytes from `offset` on. Of each push as many wait as are on the way.
+    fn piece(&self, offset: u64) -> Piece {
         let appending = self.appending.load(Ordering::Relaxed).max(1) as u64;
-        (Self::WAITING / 2 / appending).clamp(Self::SMALLEST_PIECE, Self::LARGEST_PIECE)
+        let wanted = (Self::WAITING / 2 / appending).clamp(Self::SMALLEST_PIECE, Self::LARGEST_PIECE);
+        Piece::new(&self.blocks, offset, wanted)
     }
 }
 
@@ -115,16 +118,8 @@ impl Append {
             return Ok(None);
         };
         pipeline.appending.fetch_add(1, Ordering::Relaxed);
-        let open = Open {
-            session,
-            held,
-            file,
-            before: received.clone(),
-            received,
-            pending: Vec::new(),
-            pending_len: 0,
-            on_the_way: None,
-        };
+        let (before, pending) = (received.clone(), pipeline.piece(received.len));
+        let open = Open { session, held, file, before, received, pending, on_the_way: None };
         Ok(Some(Self { open: Some(open), pipeline }))
     }
 
@@ -147,15 +142,13 @@ impl Append {
     ///
     /// # Errors
     /// What was appended before cannot be written: the upload holds what could be.
-    pub async fn write(&mut self, data: Bytes) -> Result<(), Error> {
+    pub async fn write(&mut self, mut data: Bytes) -> Result<(), Error> {
         let Some(open) = &mut self.open else { return Err(Error::Closed) };
-        if data.is_empty() {
-            return Ok(());
-        }
-        open.pending_len += data.len() as u64;
-        open.pending.push(data);
-        if open.pending_len >= self.pipeline.piece() {
-            open.hand_on(&self.pipeline).await?;
+        while !data.is_empty() {
+            open.pending.take_in(&mut data);
+            if open.pending.is_full() {
+                open.hand_on(&self.pipeline).await?;
+            }
         }
         Ok(())
     }
@@ -175,8 +168,7 @@ impl Append {
     /// The file cannot be cut.
     pub async fn undo(mut self) -> Result<(), Error> {
         let Some(mut open) = self.open.take() else { return Err(Error::Closed) };
-        open.pending.clear();
-        open.pending_len = 0;
+        open.pending = self.pipeline.piece(open.before.len);
         // Whatever became of it is cut off.
         let _ = open.arrive(&self.pipeline).await;
         open.received = open.before.clone();
@@ -187,7 +179,9 @@ impl Append {
 
 impl Drop for Append {
     fn drop(&mut self) {
-        self.pipeline.appending.fetch_sub(1, Ordering::Relaxed);
+        if self.pipeline.appending.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.pipeline.blocks.rest();
+        }
         let Some(open) = self.open.take() else { return };
         // Outside of a runtime the process is ending: what is in the file is found again.
         if tokio::runtime::Handle::try_current().is_err() {
@@ -208,12 +202,16 @@ impl Drop for Append {
 impl Open {
     fn offset(&self) -> u64 {
         let on_the_way = self.on_the_way.as_ref().map_or(0, |it| it.len);
-        self.received.len + on_the_way + self.pending_len
+        self.received.len + on_the_way + self.pending.len()
     }
 
-    /// Hands on what is pending, once what was handed on before has arrived.
+    /// Hands on what is pending, once what was handed on before has arrived. Where that fails, what was to follow it is
+    /// given up too.
     async fn hand_on(&mut self, pipeline: &Arc<Pipeline>) -> Result<(), Error> {
-        self.arrive(pipeline).await?;
+        if let Err(error) = self.arrive(pipeline).await {
+            self.pending = pipeline.piece(self.received.len);
+            return Err(error);
+        }
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -222,10 +220,11 @@ impl Open {
         else {
             return Err(Error::Closed);
         };
-        let pieces: Arc<[Bytes]> = std::mem::take(&mut self.pending).into();
-        let len = std::mem::take(&mut self.pending_len);
-        let writing = self.start_writing(pipeline, Arc::clone(&pieces), len, writer);
-        let hashing = start_hashing(self.received.hashers.clone(), pieces, hasher);
+        let next = pipeline.piece(self.received.len + self.pending.len());
+        let piece = Arc::new(std::mem::replace(&mut self.pending, next));
+        let len = piece.len();
+        let writing = self.start_writing(pipeline, Arc::clone(&piece), writer);
+        let hashing = start_hashing(self.received.hashers.clone(), piece, hasher);
         self.on_the_way = Some(OnTheWay { writing, hashing, len });
         Ok(())
     }
@@ -233,18 +232,16 @@ impl Open {
     fn start_writing(
         &self,
         pipeline: &Arc<Pipeline>,
-        pieces: Arc<[Bytes]>,
-        len: u64,
+        piece: Arc<Piece>,
         permit: OwnedSemaphorePermit,
     ) -> JoinHandle<Result<(), Error>> {
         let (file, offset, session) = (self.file.clone(), self.received.len, Arc::clone(&self.session));
         let pipeline = Arc::clone(pipeline);
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-            let written = pipeline.disk.write(&file, offset, &slices);
+            let written = pipeline.disk.write_past_cache(&file, offset, &piece.parts());
             written.map_err(|error| pipeline.health.failed("write", &session.data(), error))?;
-            let (before, after) = (offset, offset + len);
+            let (before, after) = (offset, offset + piece.len());
             if before / Pipeline::WRITE_BACK_EVERY != after / Pipeline::WRITE_BACK_EVERY {
                 let from = before - before % Pipeline::WRITE_BACK_EVERY;
                 pipeline.disk.start_writing_back(&file, from, after - from);
@@ -302,14 +299,14 @@ impl Open {
 
 fn start_hashing(
     mut hashers: Vec<Hasher>,
-    pieces: Arc<[Bytes]>,
+    piece: Arc<Piece>,
     permit: OwnedSemaphorePermit,
 ) -> JoinHandle<Vec<Hasher>> {
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         for hasher in &mut hashers {
-            for piece in &*pieces {
-                hasher.update(piece);
+            for part in piece.parts() {
+                hasher.update(part);
             }
         }
         hashers

@@ -18,6 +18,7 @@ use crate::store::Extents;
 use crate::store::Found;
 use crate::store::Medium;
 use crate::store::Version;
+use crate::store::extent::Sink;
 use crate::store::proof::Proof;
 use crate::store::version::Place;
 
@@ -224,6 +225,12 @@ impl Window {
     pub(super) fn read_through(&self, each: impl FnMut(&[u8])) -> Result<(), Error> {
         let failed = |fault| self.medium.failed(fault, &self.digest, self.place);
         self.extent().read_through(&self.medium, each).map_err(failed)
+    }
+
+    /// Reads it on this thread, which may sleep, to where it is wanted.
+    pub(super) fn read_into(&self, sink: &mut impl Sink) -> Result<(), Error> {
+        let failed = |fault| self.medium.failed(fault, &self.digest, self.place);
+        self.extent().read_into(&self.medium, sink).map_err(failed)
     }
 
     fn extent(&self) -> Extent {

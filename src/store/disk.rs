@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use storage_layout::RelativePath;
 
+mod direct;
 mod local;
 #[cfg(test)]
 pub(super) mod model;
@@ -22,6 +23,10 @@ pub(super) mod recorder;
 
 pub(super) use local::LocalDisk;
 pub(super) use local::NOTE;
+
+/// What must divide addresses, offsets and lengths for a write past the page cache: the largest logical block that a
+/// disk has. Most ask for 512 (`open(2)`, `O_DIRECT`).
+pub(super) const ALIGNMENT: u64 = 4096;
 
 /// Operations that change what lies below a root. All of them may wait.
 pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
@@ -33,6 +38,11 @@ pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
 
     /// Writes all of `pieces`, one after the other, from `offset` on.
     fn write(&self, file: &DiskFile, offset: u64, pieces: &[IoSlice<'_>]) -> io::Result<()>;
+
+    /// As [`Disk::write`], for much that nobody reads soon: past the page cache where the file system can, as far as the
+    /// pieces begin and end on boundaries of [`ALIGNMENT`], in memory as in the file. That saves a copy and the memory
+    /// for it; durable it is no more than any other write, until it is synced. Only one at a time writes to a file.
+    fn write_past_cache(&self, file: &DiskFile, offset: u64, pieces: &[&[u8]]) -> io::Result<()>;
 
     /// Cuts a file, or fills it up with zeros.
     fn truncate(&self, file: &DiskFile, len: u64) -> io::Result<()>;

@@ -68,6 +68,31 @@ impl Extents {
     }
 }
 
+/// Where bytes go that are read.
+pub(super) trait Sink {
+    /// Where the next go. Never empty.
+    fn room(&mut self) -> &mut [u8];
+
+    /// This many are there now.
+    fn filled(&mut self, len: usize);
+}
+
+/// Bytes that are looked at and forgotten.
+struct Shown<E> {
+    buffer: Vec<u8>,
+    each: E,
+}
+
+impl<E: FnMut(&[u8])> Sink for Shown<E> {
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+
+    fn filled(&mut self, len: usize) {
+        (self.each)(self.buffer.split_at(len).0);
+    }
+}
+
 /// Why an extent cannot be read.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -122,16 +147,21 @@ impl Extent {
     }
 
     /// Reads it whole, piece by piece, on this thread, which may sleep.
-    pub(super) fn read_through(&self, medium: &Medium, mut each: impl FnMut(&[u8])) -> Result<(), Fault> {
+    pub(super) fn read_through(&self, medium: &Medium, each: impl FnMut(&[u8])) -> Result<(), Fault> {
+        let buffer = vec![0; Self::STEP.min(usize::try_from(self.len).unwrap_or(usize::MAX))];
+        self.read_into(medium, &mut Shown { buffer, each })
+    }
+
+    /// The same, to where it is wanted.
+    pub(super) fn read_into(&self, medium: &Medium, sink: &mut impl Sink) -> Result<(), Fault> {
         // A hint: where it fails the reads below do all the work.
         let _ = rustix::fs::fadvise(&self.file, self.offset, NonZero::new(self.len), Advice::WillNeed);
-        let mut buffer = vec![0; Self::STEP.min(usize::try_from(self.len).unwrap_or(usize::MAX))];
         let mut at = 0;
         while at < self.len {
-            let step = usize::try_from(self.len - at).unwrap_or(usize::MAX).min(buffer.len());
-            let (piece, _) = buffer.split_at_mut(step);
-            let read = self.read_at(at, piece, medium)?;
-            each(piece.split_at(read).0);
+            let room = sink.room();
+            let step = usize::try_from(self.len - at).unwrap_or(usize::MAX).min(room.len());
+            let read = self.read_at(at, room.split_at_mut(step).0, medium)?;
+            sink.filled(read);
             at += read as u64;
         }
         Ok(())

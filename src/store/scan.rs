@@ -20,6 +20,7 @@ use crate::store::Source;
 use crate::store::Version;
 use crate::store::Wait;
 use crate::store::Window;
+use crate::store::extent::Sink;
 use crate::store::hash::Hasher;
 use crate::store::hash::digest_of;
 use crate::store::link::read_small;
@@ -154,8 +155,17 @@ impl Read for Reader {
 
 /// Reads a window, and gives back the pages that were read in for it.
 pub(super) fn read_once(window: &Window, each: impl FnMut(&[u8])) -> Result<(), Error> {
+    once(window, || window.read_through(each))
+}
+
+/// The same, to where it is wanted.
+pub(super) fn read_once_into(window: &Window, sink: &mut impl Sink) -> Result<(), Error> {
+    once(window, || window.read_into(sink))
+}
+
+fn once(window: &Window, read: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     let was_resident = window.is_resident();
-    window.read_through(each)?;
+    read()?;
     if !was_resident {
         // A hint: where it is not taken the kernel evicts as it always does.
         let _ = rustix::fs::fadvise(&window.file, window.offset, NonZero::new(window.len), Advice::DontNeed);

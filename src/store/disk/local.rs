@@ -30,6 +30,8 @@ use crate::store::disk::DiskFile;
 use crate::store::disk::DiskPath;
 use crate::store::disk::Made;
 use crate::store::disk::Space;
+use crate::store::disk::direct::Direct;
+use crate::store::disk::direct::Split;
 use crate::store::lock::Lock;
 
 /// Extended attribute that holds a note.
@@ -41,6 +43,7 @@ pub(in crate::store) struct LocalDisk {
     root: OwnedFd,
     _lock: Arc<Lock>,
     can_sync_all: bool,
+    direct: Direct,
 }
 
 impl LocalDisk {
@@ -55,7 +58,7 @@ impl LocalDisk {
         let root = rustix::fs::open(root, flags, Mode::empty())?;
         let can_sync_all =
             u64::try_from(rustix::fs::fstatfs(&root)?.f_type).is_ok_and(|it| SYNCED_BY_SYNCFS.contains(&it));
-        Ok(Self { root, _lock: lock, can_sync_all })
+        Ok(Self { root, _lock: lock, can_sync_all, direct: Direct::new() })
     }
 
     fn resolve(&self, path: &DiskPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -81,6 +84,16 @@ impl LocalDisk {
         };
         Some((kib("Dirty:")? + kib("Writeback:")?) * 1024)
     }
+}
+
+/// The pieces without their first bytes.
+fn slices<'a>(pieces: &[&'a [u8]], mut skip: usize) -> Vec<IoSlice<'a>> {
+    let rest = pieces.iter().map(|piece| {
+        let (skipped, rest) = piece.split_at(skip.min(piece.len()));
+        skip -= skipped.len();
+        rest
+    });
+    rest.filter(|rest| !rest.is_empty()).map(IoSlice::new).collect()
 }
 
 /// File systems of which one `syncfs(2)` makes names and contents durable as so many `fsync(2)` do, with one commit of
@@ -115,6 +128,19 @@ impl Disk for LocalDisk {
             IoSlice::advance_slices(&mut rest, written);
         }
         Ok(())
+    }
+
+    fn write_past_cache(&self, file: &DiskFile, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        let split = Split::of(offset, pieces).filter(|_| self.direct.is_possible(&file.file));
+        let Some(Split { head, middle, tail }) = split else {
+            return self.write(file, offset, &slices(pieces, 0));
+        };
+        let len = |pieces: &[&[u8]]| pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        self.write(file, offset, &slices(&head, 0))?;
+        let offset = offset + len(&head);
+        let written = self.direct.write(&file.file, offset, &middle)?;
+        self.write(file, offset + written as u64, &slices(&middle, written))?;
+        self.write(file, offset + len(&middle), &slices(&tail, 0))
     }
 
     fn truncate(&self, file: &DiskFile, len: u64) -> io::Result<()> {
@@ -199,5 +225,48 @@ impl Disk for LocalDisk {
             // File systems without a fixed number of them (btrfs) say that there are none.
             is_out_of_inodes: stat.f_files > 0 && stat.f_favail == 0,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::piece::Blocks;
+    use crate::store::piece::Piece;
+
+    fn content(len: usize) -> Vec<u8> {
+        (0..len).map(|at| (at * 31 % 251) as u8).collect()
+    }
+
+    /// Whatever goes past the page cache and whatever does not, the file holds the bytes in their order.
+    #[test]
+    fn past_the_cache_or_not_the_bytes_are_the_same() {
+        let (pool, whole) = (Arc::new(Blocks::default()), content(3_000_001));
+        let places = [Some(tempfile::tempdir().unwrap()), tempfile::tempdir_in("/dev/shm").ok()];
+        for (number, place) in places.into_iter().flatten().enumerate() {
+            let disk =
+                LocalDisk::open(place.path(), Lock::take(place.path()).unwrap().unwrap().into()).unwrap();
+            for (first, is_possible) in [(0, true), (1, true), (8192, true), (131_073, true), (0, false)] {
+                if !is_possible {
+                    disk.direct.give_up();
+                }
+                let path = DiskPath::root().join(&format!("{first}-{is_possible}"));
+                let file = disk.create(&path).unwrap();
+                disk.write(&file, 0, &[IoSlice::new(&whole[..first])]).unwrap();
+                let (mut at, mut data) = (first as u64, Bytes::copy_from_slice(&whole[first..]));
+                while !data.is_empty() {
+                    let mut piece = Piece::new(&pool, at, 1 << 20);
+                    piece.take_in(&mut data);
+                    disk.write_past_cache(&file, at, &piece.parts()).unwrap();
+                    at += piece.len();
+                }
+                let read = std::fs::read(place.path().join(path.as_str())).unwrap();
+                assert!(read == whole, "in place {number} from {first} on");
+            }
+        }
     }
 }

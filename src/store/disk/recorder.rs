@@ -130,6 +130,13 @@ impl Disk for Recorder {
         })
     }
 
+    fn write_past_cache(&self, file: &DiskFile, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.record(|| {
+            self.disk.write_past_cache(file, offset, pieces)?;
+            Ok(((), Some(Operation::Write(inode(file), offset, pieces.concat()))))
+        })
+    }
+
     fn truncate(&self, file: &DiskFile, len: u64) -> io::Result<()> {
         self.record(|| Ok((self.disk.truncate(file, len)?, Some(Operation::Truncate(inode(file), len)))))
     }

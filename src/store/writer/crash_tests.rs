@@ -264,6 +264,25 @@ async fn of_a_first_push() {
 }
 
 #[tokio::test]
+async fn of_a_push_past_the_page_cache() {
+    both(async |it| {
+        let (layer, writer) = (content(290_001), it.store.writer().unwrap());
+        let (repository, digest) = (name("a"), sha256(&layer));
+        let id = writer.start_upload(&repository, None).await.unwrap();
+        // The second chunk begins on no boundary.
+        for chunk in [&layer[..150_001], &layer[150_001..]] {
+            let mut append = writer.append(&repository, id).await.unwrap().unwrap();
+            append.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+            append.close().await.unwrap();
+        }
+        let promise = (Says::Layer("a", digest), Some(digest));
+        let stored = it.promise([promise], writer.finish_upload(&repository, id, &digest)).await;
+        assert_eq!(stored, Finish::Stored);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn of_a_tag_that_moves_and_one_that_comes() {
     both(async |it| {
         it.put("a", MANIFEST, &["v1"]).await;

@@ -99,6 +99,28 @@ async fn a_disk_that_fails_is_told_until_it_works_again() {
     }
 }
 
+/// What came after a write that failed must not be taken for what was to be written there.
+#[tokio::test]
+async fn what_follows_a_failed_write_is_given_up_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let recorder = Arc::new(Recorder::open(root.path(), SyncAll::No));
+    let store = with_disk(root.path(), Arc::clone(&recorder) as Arc<dyn Disk>);
+    let (a, writer, whole) = (name("a"), store.writer().unwrap(), content(4_000_000));
+    let id = writer.start_upload(&a, None).await.unwrap();
+    let mut append = writer.append(&a, id).await.unwrap().unwrap();
+    append.write(Bytes::copy_from_slice(&whole[..100_001])).await.unwrap();
+    append.close().await.unwrap();
+    let mut append = writer.append(&a, id).await.unwrap().unwrap();
+    recorder.fail(0, Errno::NOSPC);
+    let written = append.write(Bytes::copy_from_slice(&whole[100_001..3_500_000])).await;
+    assert!(matches!(written, Err(Error::NoSpace { .. })));
+    assert_eq!(append.close().await.unwrap(), 100_001);
+    let mut append = writer.append(&a, id).await.unwrap().unwrap();
+    append.write(Bytes::copy_from_slice(&whole[100_001..])).await.unwrap();
+    append.close().await.unwrap();
+    assert_eq!(writer.finish_upload(&a, id, &sha256(&whole)).await.unwrap(), Finish::Stored);
+}
+
 #[tokio::test]
 async fn what_a_full_disk_took_can_be_appended_again() {
     let root = tempfile::tempdir().unwrap();

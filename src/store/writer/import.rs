@@ -6,7 +6,6 @@
 //! published before.
 
 use std::io;
-use std::io::IoSlice;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -24,11 +23,13 @@ use crate::store::Hashed;
 use crate::store::Source;
 use crate::store::disk::DiskFile;
 use crate::store::disk::DiskPath;
+use crate::store::extent::Sink;
 use crate::store::hash::Hasher;
 use crate::store::medium::blocking;
+use crate::store::piece::Piece;
 use crate::store::publish::Change;
 use crate::store::publish::Staged;
-use crate::store::scan::read_once;
+use crate::store::scan::read_once_into;
 use crate::store::writer::Inner;
 use crate::store::writer::Writer;
 use crate::store::writer::manifest::stage_tag;
@@ -93,8 +94,10 @@ impl Writer {
 
 /// These wait for the disk.
 impl Import {
-    /// How much is read and written between two looks at whether to go on.
+    /// How much is read between two looks at whether to go on.
     const STEP: u64 = 4 * 1024 * 1024;
+    /// How much is written at once. Measured: 512 KiB keep a disk waiting, 4 MiB keep the processors waiting.
+    const PIECE: u64 = 1024 * 1024;
 
     /// What is there already.
     pub fn tree(&self) -> &dyn Source {
@@ -140,33 +143,22 @@ impl Import {
         let staged = self.throwaway()?;
         reservation.give_back(blob.len());
         self.allocate(&staged, blob.len())?;
-        let mut hasher = Hasher::new(blob.digest().algorithm());
+        let mut taking = Taking::new(blob, &staged);
         let mut rest = blob.range(0..u64::MAX);
-        let mut at = 0;
         while let Some(window) = rest.next_window(Self::STEP) {
             if each(window.len).is_break() {
                 return Ok(Intake::Stopped);
             }
-            let began = at;
-            let mut written = Ok(());
-            let read = read_once(&window, |piece| {
-                hasher.update(piece);
-                if written.is_ok() {
-                    written = self.inner.pipeline.disk.write(&staged.file, at, &[IoSlice::new(piece)]);
-                }
-                at += piece.len() as u64;
-            });
-            if let Err(error) = read {
+            if let Err(error) = read_once_into(&window, &mut taking) {
                 return Ok(Intake::Unreadable(error));
             }
-            written.map_err(|error| self.inner.health.failed("write", &staged.path, error))?;
-            self.inner.pipeline.disk.start_writing_back(&staged.file, began, at - began);
+            taking.check()?;
         }
-        let computed = hasher.finish();
+        let (computed, len) = taking.end()?;
         if computed != *blob.digest() {
             return Ok(Intake::Mismatch { computed });
         }
-        Ok(Intake::Taken(Taken { digest: computed, len: at, staged }))
+        Ok(Intake::Taken(Taken { digest: computed, len, staged }))
     }
 
     fn throwaway(&self) -> Result<Throwaway, Error> {
@@ -259,6 +251,63 @@ impl Import {
         .await?;
         self.inner.publisher.publish([vec![sync], changes], staged).await?;
         Ok(())
+    }
+}
+
+/// A blob on its way: read into a piece, hashed and written from there.
+struct Taking<'a> {
+    staged: &'a Throwaway,
+    hasher: Hasher,
+    piece: Piece,
+    /// How much is written.
+    at: u64,
+    written: io::Result<()>,
+}
+
+impl<'a> Taking<'a> {
+    fn new(blob: &Blob, staged: &'a Throwaway) -> Self {
+        let piece = Piece::new(&staged.inner.pipeline.blocks, 0, Import::PIECE.min(blob.len()));
+        Self { staged, hasher: Hasher::new(blob.digest().algorithm()), piece, at: 0, written: Ok(()) }
+    }
+
+    fn hand_on(&mut self) {
+        let (staged, parts) = (self.staged, self.piece.parts());
+        parts.iter().for_each(|part| self.hasher.update(part));
+        let disk = &staged.inner.pipeline.disk;
+        if self.written.is_ok() {
+            self.written = disk.write_past_cache(&staged.file, self.at, &parts);
+            disk.start_writing_back(&staged.file, self.at, self.piece.len());
+        }
+        self.at += self.piece.len();
+        self.piece.clear();
+    }
+
+    /// Whether it could be written.
+    fn check(&mut self) -> Result<(), Error> {
+        let written = std::mem::replace(&mut self.written, Ok(()));
+        written.map_err(|error| self.staged.inner.health.failed("write", &self.staged.path, error))
+    }
+
+    /// The digest of what was read, and its length.
+    fn end(mut self) -> Result<(Digest, u64), Error> {
+        if !self.piece.is_empty() {
+            self.hand_on();
+        }
+        self.check()?;
+        Ok((self.hasher.finish(), self.at))
+    }
+}
+
+impl Sink for Taking<'_> {
+    fn room(&mut self) -> &mut [u8] {
+        self.piece.room()
+    }
+
+    fn filled(&mut self, len: usize) {
+        self.piece.filled(len);
+        if self.piece.is_full() {
+            self.hand_on();
+        }
     }
 }
 
