@@ -52,6 +52,31 @@ pub const IMAGES: &str = "openshift/release-images";
 /// Where their components are tagged.
 pub const COMPONENTS: &str = "openshift/release";
 
+/// When a manifest or a tag becomes visible: components and whatever else, then the release, then what announces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// A component, or an image of no release.
+    Component,
+    /// A release image.
+    Release,
+    /// A bundle.
+    Bundle,
+}
+
+impl Rank {
+    /// All, in their order.
+    pub const ALL: [Self; 3] = [Self::Component, Self::Release, Self::Bundle];
+
+    /// The rank of what lies in a repository.
+    pub fn of(name: &RepositoryName) -> Self {
+        match name.as_str() {
+            BUNDLES => Self::Bundle,
+            IMAGES => Self::Release,
+            _ => Self::Component,
+        }
+    }
+}
+
 /// A tag and what it points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tagged {

@@ -22,7 +22,6 @@ use crate::peer::job::State;
 use crate::peer::progress::Arrival;
 use crate::peer::progress::Progress;
 use crate::peer::rate::RateLimit;
-use crate::peer::selection::Rank;
 use crate::peer::selection::Selection;
 use crate::peer::share::Share;
 use crate::peer::share::Turn;
@@ -34,6 +33,7 @@ use crate::peer::survey::Need;
 use crate::peer::survey::Plan;
 use crate::peer::transfer::Transfer;
 use crate::release;
+use crate::release::Rank;
 use crate::store;
 use crate::store::Store;
 

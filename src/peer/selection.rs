@@ -37,27 +37,6 @@ pub(crate) struct Target {
     pub(crate) tag: Option<Tag>,
 }
 
-/// When a manifest or a tag becomes visible: components, then the release, then what announces it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rank {
-    Component,
-    Release,
-    Bundle,
-}
-
-impl Rank {
-    pub(crate) const ALL: [Self; 3] = [Self::Component, Self::Release, Self::Bundle];
-
-    /// The rank of what lies in a repository.
-    pub(crate) fn of(name: &RepositoryName) -> Self {
-        match name.as_str() {
-            BUNDLES => Self::Bundle,
-            RELEASE_IMAGES => Self::Release,
-            _ => Self::Component,
-        }
-    }
-}
-
 impl Selection {
     /// Whether everything is wanted.
     pub fn is_everything(&self) -> bool {

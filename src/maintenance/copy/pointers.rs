@@ -1,4 +1,7 @@
 //! Links and tags, for which everything that they point at must be there.
+//!
+//! Knows the order in which a release may appear, and what a tag promises: of a release image and of a bundle, the whole
+//! release.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -6,6 +9,8 @@ use std::sync::Arc;
 
 use storage_layout::Digest;
 use storage_layout::Entry;
+use storage_layout::RepositoryName;
+use storage_layout::Tag;
 use storage_layout::parse_link;
 use tokio::task::spawn_blocking;
 
@@ -14,11 +19,14 @@ use crate::maintenance::copy::Link;
 use crate::maintenance::copy::Plan;
 use crate::maintenance::copy::Problem;
 use crate::maintenance::copy::Report;
+use crate::maintenance::releases;
 use crate::maintenance::tree::LONGEST_LINK;
 use crate::maintenance::tree::Tree;
 use crate::oci::Manifest;
 use crate::oci::Role;
 use crate::oci::children;
+use crate::release::Part;
+use crate::release::Rank;
 use crate::store;
 use crate::store::Import;
 use crate::store::Pointer;
@@ -40,19 +48,31 @@ pub(super) async fn publish(
         into.link(batch.to_vec()).await?;
         report.links += batch.len() as u64;
     }
-    for batch in ready.tags.chunks(BATCH) {
-        into.tag(batch.to_vec()).await?;
+    for batch in in_order(ready.tags) {
         report.tags += batch.len() as u64;
+        into.tag(batch).await?;
     }
     report.problems.extend(ready.withheld);
     Ok(())
+}
+
+/// A tag and what it points at.
+pub(super) type Tagged = Pointer<(RepositoryName, Tag)>;
+
+/// Tags in batches, each to be durable before the next: whoever sees a release sees its components, and whoever sees a
+/// bundle sees the release.
+pub(super) fn in_order(tags: Vec<Tagged>) -> impl Iterator<Item = Vec<Tagged>> {
+    Rank::ALL.into_iter().flat_map(move |rank| {
+        let of_rank: Vec<_> = tags.iter().filter(|it| Rank::of(&it.from.0) == rank).cloned().collect();
+        of_rank.chunks(BATCH).map(<[_]>::to_vec).collect::<Vec<_>>()
+    })
 }
 
 /// What can be written.
 #[derive(Debug, Default)]
 struct Ready {
     links: Vec<Link>,
-    tags: Vec<Pointer<(storage_layout::RepositoryName, storage_layout::Tag)>>,
+    tags: Vec<Tagged>,
     withheld: Vec<Problem>,
 }
 
@@ -75,10 +95,11 @@ impl Ready {
                 ready.links.push(link.clone());
             }
         }
+        let broken = judge.broken_releases()?;
         for tag in &plan.tags {
             let (name, called) = tag.from.clone();
             let entry = Entry::TagCurrent(name, called);
-            match judge.lacks(&tag.to) {
+            match judge.lacks(&tag.to).or_else(|| broken.get(&tag.from).copied()) {
                 Some(lacks) => ready.withheld.push(Problem::Withheld { entry, lacks }),
                 None if into.is_settled() && points_at(into, &entry, &tag.to)? => {}
                 None => ready.tags.push(tag.clone()),
@@ -126,6 +147,30 @@ impl<'a> Judge<'a> {
             self.known.insert(*manifest, lacks);
         }
         *self.known.get(manifest)?
+    }
+
+    /// The tags that make releases known of which something could not be copied, and what that is.
+    fn broken_releases(&mut self) -> Result<HashMap<(RepositoryName, Tag), Digest>, store::Error> {
+        let mut broken = HashMap::new();
+        if self.lacking.is_empty() {
+            return Ok(broken);
+        }
+        let sources = Arc::clone(&self.plan.sources);
+        for release in releases::survey(Tree(&sources), |_| false)? {
+            let Some(lacks) = release.members.iter().find_map(|it| self.lacks_of_source(&it.digest)) else {
+                continue;
+            };
+            let announces =
+                release.members.into_iter().filter(|it| matches!(it.part, Part::Image | Part::Bundle));
+            broken.extend(announces.filter_map(|it| Some(((it.repository, it.tag?), lacks))));
+        }
+        Ok(broken)
+    }
+
+    /// As [`Judge::lacks`], but what was not to be copied is not missed.
+    fn lacks_of_source(&mut self, manifest: &Digest) -> Option<Digest> {
+        let is_wanted = self.present.contains(manifest) || self.lacking.contains(manifest);
+        if is_wanted { self.lacks(manifest) } else { None }
     }
 
     fn find_lacking(&self, manifest: &Digest) -> Option<Digest> {

@@ -176,6 +176,45 @@ async fn a_release_is_copied_with_all_that_it_reaches() {
     assert!(refused.starts_with("there is no release 4.0.0 in the source, which has "), "{refused}");
 }
 
+/// Whoever sees a release must find its components, and whoever sees a bundle the release.
+#[test]
+fn the_tags_of_a_release_come_after_those_of_its_components() {
+    let image = Image::payload();
+    let plan = plan(&image.path(), &Selection::Everything).unwrap();
+    let all = plan.tags.len();
+    let batches: Vec<_> = pointers::in_order(plan.tags).collect();
+    let names = |tags: &[pointers::Tagged]| {
+        tags.iter().map(|it| it.from.0.to_string()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    let [components, releases, bundles] = &batches[..] else { panic!("{batches:?}") };
+    assert!(names(components).contains(&"openshift/release".to_owned()));
+    assert_eq!(names(releases), ["openshift/release-images"]);
+    assert_eq!(names(bundles), ["openshift/release-bundles"]);
+    assert_eq!(batches.concat().len(), all);
+    let many = vec![components[0].clone(); 600];
+    assert_eq!(pointers::in_order(many).map(|it| it.len()).collect::<Vec<_>>(), [256, 256, 88]);
+}
+
+#[tokio::test]
+async fn a_release_that_lost_a_component_on_the_way_is_not_announced() {
+    let (source, to) = (Root::payload(), Root::empty());
+    let sources = open(source.path(), Access::ReadOnly).sources();
+    let release = crate::maintenance::releases::releases(&sources).unwrap().remove(0);
+    let component = release.members.iter().find(|it| matches!(it.part, crate::release::Part::Component(_)));
+    let component = component.unwrap();
+    let path = source.at(&Entry::Blob(component.digest));
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, whole.to_ascii_uppercase()).unwrap();
+    let report = copy_all(source.path(), to.path()).await;
+    assert!(!report.is_complete());
+    let tags = |name: &str| to.path().join(format!("docker/registry/v2/repositories/{name}/_manifests/tags"));
+    assert!(!tags("openshift/release-images").exists() && !tags("openshift/release-bundles").exists());
+    assert!(tags("openshift/release").exists(), "components that are whole are there");
+    fs::write(&path, whole).unwrap();
+    assert!(copy_all(source.path(), to.path()).await.is_complete());
+    assert_verifies(to.path());
+}
+
 #[tokio::test]
 async fn too_little_room_is_told_before_anything_is_written() {
     let (image, to) = (Image::payload(), Root::empty());
