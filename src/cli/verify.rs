@@ -19,11 +19,17 @@ use crate::cli::Failure;
 use crate::cli::content::Content;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::serve::peers::trust;
 use crate::cli::surroundings;
 use crate::maintenance::documents;
 use crate::maintenance::documents::VerifyReport;
 use crate::maintenance::documents::VerifyRequest;
 use crate::maintenance::verify::Tally;
+use crate::metrics::ReloadMetrics;
+use crate::peer::Dialer;
+use crate::peer::Endpoint;
+use crate::peer::Menders;
+use crate::reload::Watcher;
 use crate::store::Access;
 use crate::store::Error;
 use crate::store::Store;
@@ -42,9 +48,15 @@ pub(super) struct Args {
     /// Mend what the store itself tells how to mend
     #[arg(long)]
     repair: bool,
-    /// Mend from this directory or image; repeatable
+    /// Mend from this directory, image or registry (`https://HOST:PORT`); repeatable. Registries are asked last
     #[arg(long, value_name = "SOURCE")]
-    repair_from: Vec<PathBuf>,
+    repair_from: Vec<String>,
+    /// Where no server writes: the authorities that sign the registries' certificates, PEM [default: the system's]
+    #[arg(long, value_name = "FILE", requires = "repair_from")]
+    peer_ca: Option<PathBuf>,
+    /// Where no server writes: a `.dockerconfigjson`; its entries are what the registries are shown
+    #[arg(long, value_name = "FILE", requires = "repair_from")]
+    peer_auth: Option<PathBuf>,
     /// Say what would be mended and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -61,16 +73,24 @@ const TICK: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let repairs = args.repair || !args.repair_from.is_empty();
+    let (registries, paths): (Vec<_>, Vec<_>) = args.repair_from.iter().partition(|it| it.contains("://"));
+    let endpoints = endpoints(&registries)?;
     let request = VerifyRequest {
         dry_run: args.dry_run,
-        repair_from: repairs.then(|| absolute(&args.repair_from)).transpose()?,
+        repair_from: repairs.then(|| absolute(&paths)).transpose()?,
+        repair_from_registries: endpoints.iter().map(ToString::to_string).collect(),
         release: args.release.clone(),
         bytes_per_second: NonZero::new(u64::from(args.limit_rate) << 20),
     };
     let runtime = surroundings::runtime()?;
     let access = if repairs && !args.dry_run { Access::ReadWrite } else { Access::ReadOnly };
     let report = match args.content.open(access) {
-        Ok(store) => here(&runtime, &store, &request)?,
+        Ok(store) => {
+            let mut watcher = Watcher::new(ReloadMetrics::default());
+            let dialer = Dialer::new(trust(args.peer_ca.clone(), args.peer_auth.clone(), &mut watcher)?);
+            let menders = Menders::new(store.clone(), &dialer, &endpoints, request.bytes_per_second);
+            here(&runtime, &store, &request, &menders)?
+        }
         Err(Error::Locked { .. }) => args.content.ask(&runtime, "/v2/_larder/verify", &request)?,
         Err(error) => return Err(error.into()),
     };
@@ -82,16 +102,29 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
 }
 
 /// The server does not stand where we stand.
-fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+fn absolute(paths: &[&String]) -> Result<Vec<PathBuf>, Failure> {
     let absolute: io::Result<_> = paths.iter().map(std::path::absolute).collect();
     Ok(absolute.context("cannot tell where this is")?)
 }
 
-fn here(runtime: &Runtime, store: &Store, request: &VerifyRequest) -> Result<VerifyReport, Failure> {
+fn endpoints(registries: &[&String]) -> Result<Vec<Endpoint>, Failure> {
+    let parse = |text: &&String| {
+        let endpoint = Endpoint::parse(text).with_context(|| format!("`{text}` is no registry"));
+        endpoint.map_err(|error| Failure::new(error).of_usage())
+    };
+    registries.iter().map(parse).collect()
+}
+
+fn here(
+    runtime: &Runtime,
+    store: &Store,
+    request: &VerifyRequest,
+    menders: &Menders,
+) -> Result<VerifyReport, Failure> {
     let tally = Arc::<Tally>::default();
     let bar = bar();
     let report = runtime.block_on(async {
-        let mut verifying = std::pin::pin!(documents::verify(store, request, &tally));
+        let mut verifying = std::pin::pin!(documents::verify(store, request, menders, &tally));
         let mut ticks = tokio::time::interval(TICK);
         let report = loop {
             tokio::select! {

@@ -159,7 +159,7 @@ where
         }
         (V::Post, R::Verify) => {
             caller.may(&Action::Administer)?;
-            maintenance::verify(registry, body).await
+            maintenance::verify(registry, jobs, body).await
         }
         (V::Get | V::Head, R::Releases) => {
             caller.may(&Action::Inspect)?;

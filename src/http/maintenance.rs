@@ -18,6 +18,9 @@ use crate::maintenance::documents;
 use crate::maintenance::documents::GcRequest;
 use crate::maintenance::documents::VerifyRequest;
 use crate::maintenance::verify::Tally;
+use crate::peer::Endpoint;
+use crate::peer::Jobs;
+use crate::peer::Menders;
 use crate::registry;
 use crate::registry::Registry;
 
@@ -38,16 +41,37 @@ where
 }
 
 /// Verifies, and mends if so asked.
-pub(super) async fn verify<B>(registry: &Registry, body: Incoming<'_, B>) -> Result<Response<Body>, Error>
+pub(super) async fn verify<B>(
+    registry: &Registry,
+    jobs: Option<&Jobs>,
+    body: Incoming<'_, B>,
+) -> Result<Response<Body>, Error>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: std::error::Error,
 {
     let request: VerifyRequest = parse(body).await?;
-    let tally = Arc::new(Tally::default());
-    let report =
-        documents::verify(registry.store(), &request, &tally).await.map_err(registry::Error::from)?;
+    let (store, tally) = (registry.store(), Arc::new(Tally::default()));
+    let report = match menders(jobs, &request)? {
+        Some(menders) => documents::verify(store, &request, &menders, &tally).await,
+        None => documents::verify(store, &request, &(), &tally).await,
+    };
+    let report = report.map_err(registry::Error::from)?;
     Ok(answer::json(&report.ok_or(registry::Error::ReadOnly)?))
+}
+
+/// The registries that a request names.
+fn menders(jobs: Option<&Jobs>, request: &VerifyRequest) -> Result<Option<Menders>, Error> {
+    let named = &request.repair_from_registries;
+    let parse = |text: &String| {
+        Endpoint::parse(text).map_err(|error| Error::Json(format!("`{text}` is no registry: {error}")))
+    };
+    let endpoints = named.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    if endpoints.is_empty() {
+        return Ok(None);
+    }
+    let jobs = jobs.ok_or_else(|| Error::Json("this server asks no other registry".to_owned()))?;
+    Ok(Some(jobs.menders(&endpoints, request.bytes_per_second)))
 }
 
 async fn parse<B, T>(body: Incoming<'_, B>) -> Result<T, Error>

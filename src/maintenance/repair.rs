@@ -1,4 +1,5 @@
-//! Mending what a verification found, from what other stores hold and from what the tree itself still tells.
+//! Mending what a verification found, from what other stores and registries hold and from what the tree itself still
+//! tells.
 //!
 //! Knows which evidence is good enough: bytes that have the digest, a link's own path, a tag's history where it leaves
 //! one choice. Does not know how a problem was found. What cannot be mended is set aside, never deleted.
@@ -20,9 +21,14 @@ use crate::store::Source;
 use crate::store::Store;
 
 mod plan;
+mod registries;
 
 pub use plan::Remedy;
+pub use plan::Witness;
 pub use plan::plan;
+pub use registries::Asked;
+pub use registries::Registries;
+pub use registries::ask;
 
 /// Stores that mend, in the order in which they are asked.
 pub type Donors = Arc<Vec<Arc<dyn Source>>>;
@@ -51,14 +57,16 @@ pub enum Outcome {
 pub async fn repair(
     store: &Store,
     remedies: Vec<(Problem, Remedy)>,
+    registries: &dyn Registries,
 ) -> Result<Vec<(Problem, Outcome)>, Error> {
     let mut outcomes = Vec::with_capacity(remedies.len());
     // What points at blobs comes after the blobs.
-    let (first, then): (Vec<_>, Vec<_>) = remedies
-        .into_iter()
-        .partition(|(_, remedy)| matches!(remedy, Remedy::Fetch { .. } | Remedy::SetAside { .. }));
+    let is_of_a_blob = |(_, remedy): &(Problem, Remedy)| {
+        matches!(remedy, Remedy::Fetch { .. } | Remedy::Bring { .. } | Remedy::SetAside { .. })
+    };
+    let (first, then): (Vec<_>, Vec<_>) = remedies.into_iter().partition(is_of_a_blob);
     for (problem, remedy) in first.into_iter().chain(then) {
-        let outcome = match apply(store, remedy).await {
+        let outcome = match apply(store, remedy, registries).await {
             Ok(outcome) => outcome,
             Err(
                 error @ (Error::NoSpace { .. }
@@ -76,7 +84,7 @@ pub async fn repair(
     Ok(outcomes)
 }
 
-async fn apply(store: &Store, remedy: Remedy) -> Result<Outcome, Error> {
+async fn apply(store: &Store, remedy: Remedy, registries: &dyn Registries) -> Result<Outcome, Error> {
     let Some(writer) = store.writer() else {
         return Ok(Outcome::Left { why: "the store is read-only".to_owned() });
     };
@@ -88,6 +96,13 @@ async fn apply(store: &Store, remedy: Remedy) -> Result<Outcome, Error> {
                 return Ok(Outcome::Left {
                     why: format!("{} does not give it whole any more", from.display()),
                 });
+            }
+            import.link(links.into_iter().map(|from| Pointer { from, to: digest }).collect()).await?;
+        }
+        Remedy::Bring { name, digest, from, links } => {
+            replace_damaged(store, &digest).await?;
+            if let Err(why) = registries.bring(&name, &digest).await {
+                return Ok(Outcome::Left { why: format!("{from} does not give it whole: {why}") });
             }
             import.link(links.into_iter().map(|from| Pointer { from, to: digest }).collect()).await?;
         }

@@ -4,6 +4,7 @@
 //! does.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -24,6 +25,7 @@ use crate::peer::Job;
 use crate::peer::JobId;
 use crate::peer::JobRequest;
 use crate::peer::JobStatus;
+use crate::peer::Menders;
 use crate::peer::State;
 use crate::peer::progress::Progress;
 use crate::peer::rate::RateLimit;
@@ -168,6 +170,11 @@ impl Jobs {
     /// The peers of this node.
     pub(crate) fn peers(&self) -> Vec<Client> {
         self.inner.peers.iter().map(|it| self.inner.dialer.client(it)).collect()
+    }
+
+    /// Registries that mend what is damaged here, which need not be peers.
+    pub(crate) fn menders(&self, at: &[Endpoint], bytes_per_second: Option<NonZeroU64>) -> Menders {
+        Menders::new(self.inner.store.clone(), &self.inner.dialer, at, bytes_per_second)
     }
 
     /// Does something to its end, whether or not the caller waits for it; `None` where it broke off.

@@ -16,29 +16,38 @@ use crate::fixtures;
 use crate::payload::fingerprint;
 use crate::payload::strings;
 use crate::server::Kind;
+use crate::server::Setup;
 use crate::tree;
 
 /// The strangers of the fixture.
 const STRANGERS: [&str; 3] = ["zz", "lost+found", "stray.txt"];
 
-/// What is found is exactly what is damaged; a dry run changes nothing; the image mends it all.
+/// What is found is exactly what is damaged; a dry run changes nothing; the image mends it all, and so does a peer.
 pub(crate) fn mended(bench: &Bench) -> Result<String> {
-    let root = bench.directory().join("root");
+    let iso = fixtures::iso();
+    mended_from(bench, "by-image", iso.to_str().context("a path in UTF-8")?)?;
+    let peer = bench.registry(&Setup::new(&iso))?;
+    mended_from(bench, "by-peer", &format!("http://{}", peer.endpoint.host()))?;
+    peer.stop()?;
+    Ok("3 faults and 3 strangers found, told by a dry run, mended from the image and from a peer, none found again"
+        .into())
+}
+
+fn mended_from(bench: &Bench, name: &str, source: &str) -> Result<()> {
+    let root = bench.directory().join(name);
     fixtures::unpack_damaged(&root)?;
     let before = fingerprint(&root)?;
     check_faults(&verify(bench, &root, &[], 1)?, None)?;
-    let iso = fixtures::iso();
-    let from = ["--repair-from", iso.to_str().context("a path in UTF-8")?];
-    let [repair, source] = from;
-    check_faults(&verify(bench, &root, &[repair, source, "--dry-run"], 1)?, Some("would-mend"))?;
+    let from = ["--repair-from", source];
+    check_faults(&verify(bench, &root, &[&from[..], &["--dry-run"]].concat(), 1)?, Some("would-mend"))?;
     ensure!(fingerprint(&root)? == before, "a dry run changed the tree");
     check_faults(&verify(bench, &root, &from, 1)?, Some("mended"))?;
     let clean = verify(bench, &root, &["--release"], 0)?;
     ensure!(clean.pointer("/problems/0").is_none(), "{clean}");
     // Strangers are left where they are, and the auditor does not expect a file among repositories.
     std::fs::remove_file(root.join("docker/registry/v2/repositories/stray.txt"))?;
-    tree::audit(&root).context("after it was mended")?;
-    Ok("3 faults and 3 strangers found, told by a dry run, mended from the image, none found again".into())
+    tree::audit(&root).with_context(|| format!("after it was mended from {source}"))?;
+    Ok(())
 }
 
 fn verify(bench: &Bench, root: &Path, more: &[&str], code: i32) -> Result<Value> {

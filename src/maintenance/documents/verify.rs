@@ -17,6 +17,7 @@ use crate::maintenance::pace::StopOnDrop;
 use crate::maintenance::repair;
 use crate::maintenance::repair::Donors;
 use crate::maintenance::repair::Outcome;
+use crate::maintenance::repair::Registries;
 use crate::maintenance::repair::Remedy;
 use crate::maintenance::verify;
 use crate::maintenance::verify::Need;
@@ -37,6 +38,9 @@ pub struct VerifyRequest {
     /// Mend, from what the store itself tells and from these directories and images on the server's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair_from: Option<Vec<PathBuf>>,
+    /// Mend from these registries too (`https://HOST:PORT`), where `repair_from` is given and has nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repair_from_registries: Vec<String>,
     /// Releases that must be complete: a name, or the empty text for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
@@ -95,13 +99,14 @@ pub struct VerifyProblem {
 }
 
 /// Verifies a store, and mends it, as a document asks for it; `None` where it is to be mended and is read-only. How far
-/// it is can be seen in `tally`.
+/// it is can be seen in `tally`. `registries` are those that it names, from who can dial them.
 ///
 /// # Errors
 /// Something to mend from cannot be opened, or the disk cannot be written.
 pub async fn verify(
     store: &Store,
     request: &VerifyRequest,
+    registries: &dyn Registries,
     tally: &Arc<Tally>,
 ) -> Result<Option<VerifyReport>, Error> {
     let began = Instant::now();
@@ -115,8 +120,9 @@ pub async fn verify(
     let Some(donors) = &request.repair_from else { return Ok(Some(document(report, Vec::new(), began))) };
     let donors = open(donors.clone()).await?;
     let remedies = plan(store, &report, donors, &pace).await?;
+    let remedies = repair::ask(store, remedies, registries).await?;
     let outcomes = if mends {
-        let outcomes = repair::repair(store, remedies).await?.into_iter();
+        let outcomes = repair::repair(store, remedies, registries).await?.into_iter();
         outcomes.map(|(problem, outcome)| line(&problem, Some(told(&outcome)))).collect()
     } else {
         remedies.iter().map(|(problem, remedy)| line(problem, Some(foretold(remedy)))).collect()
@@ -238,7 +244,9 @@ fn told(outcome: &Outcome) -> (&'static str, String) {
 
 fn foretold(remedy: &Remedy) -> (&'static str, String) {
     let word = match remedy {
-        Remedy::Fetch { .. } | Remedy::Link { .. } | Remedy::Tag { .. } => "would-mend",
+        Remedy::Fetch { .. } | Remedy::Bring { .. } | Remedy::Link { .. } | Remedy::Tag { .. } => {
+            "would-mend"
+        }
         Remedy::SetAside { .. } => "would-set-aside",
         Remedy::None { .. } => "would-leave",
     };

@@ -18,6 +18,7 @@ use crate::maintenance::Pace;
 use crate::maintenance::repair::Donors;
 use crate::maintenance::tree::Tree;
 use crate::maintenance::verify::LinkFault;
+use crate::maintenance::verify::Need;
 use crate::maintenance::verify::Problem;
 use crate::store::Source;
 
@@ -50,8 +51,19 @@ pub enum Remedy {
         tag: Tag,
         /// What it points at.
         to: Digest,
-        /// Who says so: a donor's root, or the tag's own history.
-        by: String,
+        /// Who says so.
+        by: Witness,
+    },
+    /// A registry says that it has it.
+    Bring {
+        /// A repository of the registry's that has it.
+        name: RepositoryName,
+        /// Which manifest or blob.
+        digest: Digest,
+        /// Which registry.
+        from: String,
+        /// Links that are to lead to it.
+        links: Vec<Entry>,
     },
     /// Nobody has it whole: what is damaged is set aside.
     SetAside {
@@ -63,6 +75,15 @@ pub enum Remedy {
         /// Why.
         why: String,
     },
+}
+
+/// Who says what a tag points at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// Another root or registry that has the tag.
+    Other(String),
+    /// The tag's own history, which leaves one choice.
+    History,
 }
 
 /// A remedy for each problem of a store whose roots are `sources` and whose writable root is `written`. Waits for the
@@ -98,13 +119,7 @@ impl Search<'_> {
     fn remedy(&self, problem: &Problem) -> Remedy {
         match problem {
             Problem::Blob { digest, path, .. } => self.blob(digest, Some(path), Vec::new()),
-            Problem::Missing { digest, needs } => {
-                let links = needs.iter().map(|need| match need.manifest == *digest {
-                    true => Entry::RevisionLink(need.repository.clone(), *digest),
-                    false => Entry::LayerLink(need.repository.clone(), *digest),
-                });
-                self.blob(digest, None, links.collect())
-            }
+            Problem::Missing { digest, .. } => self.blob(digest, None, problem.links()),
             Problem::Unlinked { digest, need } => {
                 Remedy::Link { link: Entry::LayerLink(need.repository.clone(), *digest), to: *digest }
             }
@@ -115,13 +130,12 @@ impl Search<'_> {
                     entry @ (Entry::LayerLink(_, to) | Entry::RevisionLink(_, to) | Entry::TagIndex(_, _, to)),
                 ..
             } => Remedy::Link { link: entry.clone(), to: *to },
-            Problem::Dangling { repository, digest, .. } => {
-                let link = Entry::RevisionLink(repository.clone(), *digest);
-                match self.whole(self.tree.sources(), digest) {
-                    Some(_) => Remedy::Link { link, to: *digest },
-                    None => self.blob(digest, None, vec![link]),
+            Problem::Dangling { repository, digest, .. } => match self.whole(self.tree.sources(), digest) {
+                Some(_) => {
+                    Remedy::Link { link: Entry::RevisionLink(repository.clone(), *digest), to: *digest }
                 }
-            }
+                None => self.blob(digest, None, problem.links()),
+            },
             Problem::Link { .. } | Problem::NotAManifest { .. } => none("its bytes are as they were pushed"),
             Problem::Unlisted { .. } => none("what cannot be listed cannot be mended from here"),
             Problem::NoRelease { .. } => none("`larder copy` or `larder sync` bring it in"),
@@ -161,12 +175,12 @@ impl Search<'_> {
         for donor in &**self.donors {
             let tagged = Tree(std::slice::from_ref(donor)).tag(name, tag);
             if let Some(to) = tagged.ok().flatten().filter(is_listed) {
-                return remedy(to, donor.origin().display().to_string());
+                return remedy(to, Witness::Other(donor.origin().display().to_string()));
             }
         }
         let history = self.history(name, tag);
         match history[..] {
-            [only] if is_listed(&only) => remedy(only, "its history".to_owned()),
+            [only] if is_listed(&only) => remedy(only, Witness::History),
             [] => none("no source has the tag, and nothing tells what it pointed at"),
             _ => none("no source has the tag, and it pointed at several manifests over time"),
         }
@@ -190,12 +204,41 @@ fn none(why: &str) -> Remedy {
     Remedy::None { why: why.to_owned() }
 }
 
+impl Problem {
+    /// The links that are to lead to what is missing.
+    pub(super) fn links(&self) -> Vec<Entry> {
+        match self {
+            Self::Missing { digest, needs } => {
+                let link = |need: &Need| match need.manifest == *digest {
+                    true => Entry::RevisionLink(need.repository.clone(), *digest),
+                    false => Entry::LayerLink(need.repository.clone(), *digest),
+                };
+                needs.iter().map(link).collect()
+            }
+            Self::Dangling { repository, digest, .. } => {
+                vec![Entry::RevisionLink(repository.clone(), *digest)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other(who) => f.write_str(who),
+            Self::History => f.write_str("its history"),
+        }
+    }
+}
+
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fetch { from, .. } => write!(f, "would be copied from {}", from.display()),
             Self::Link { to, .. } => write!(f, "would be written anew, leading to {to}"),
             Self::Tag { to, by, .. } => write!(f, "would point at {to}, says {by}"),
+            Self::Bring { from, .. } => write!(f, "would be fetched from {from}, if it has it whole"),
             Self::SetAside { .. } => f.write_str("would be set aside: no source has it whole"),
             Self::None { why } => write!(f, "would be left as it is: {why}"),
         }

@@ -43,7 +43,7 @@ fn remedies(root: &Root, donors: &Donors) -> Vec<(Problem, Remedy)> {
 async fn mend(root: &Root, donors: &Donors) -> Vec<(Problem, Outcome)> {
     let remedies = remedies(root, donors);
     let store = root.writable();
-    let outcomes = repair(&store, remedies).await.unwrap();
+    let outcomes = repair(&store, remedies, &()).await.unwrap();
     store.close().await;
     outcomes
 }
