@@ -88,7 +88,8 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         Ok(store) => {
             let mut watcher = Watcher::new(ReloadMetrics::default());
             let dialer = Dialer::new(trust(args.peer_ca.clone(), args.peer_auth.clone(), &mut watcher)?);
-            let menders = Menders::new(store.clone(), &dialer, &endpoints, request.bytes_per_second);
+            let menders =
+                Menders::new(store.clone(), Arc::default(), &dialer, &endpoints, request.bytes_per_second);
             here(&runtime, &store, &request, &menders)?
         }
         Err(Error::Locked { .. }) => args.content.ask(&runtime, "/v2/_larder/verify", &request)?,

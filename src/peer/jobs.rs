@@ -174,7 +174,13 @@ impl Jobs {
 
     /// Registries that mend what is damaged here, which need not be peers.
     pub(crate) fn menders(&self, at: &[Endpoint], bytes_per_second: Option<NonZeroU64>) -> Menders {
-        Menders::new(self.inner.store.clone(), &self.inner.dialer, at, bytes_per_second)
+        Menders::new(
+            self.inner.store.clone(),
+            Arc::clone(&self.inner.fetching),
+            &self.inner.dialer,
+            at,
+            bytes_per_second,
+        )
     }
 
     /// Does something to its end, whether or not the caller waits for it; `None` where it broke off.

@@ -4,6 +4,8 @@
 //! what is damaged, or how that was found.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
 
 use storage_layout::Digest;
 use storage_layout::RepositoryName;
@@ -16,6 +18,7 @@ use crate::maintenance::repair::Registries;
 use crate::peer::Dialer;
 use crate::peer::Endpoint;
 use crate::peer::Error;
+use crate::peer::Fetching;
 use crate::peer::client::Client;
 use crate::peer::progress::Progress;
 use crate::peer::rate::RateLimit;
@@ -27,10 +30,14 @@ use crate::peer::survey::fetch_manifest;
 use crate::peer::transfer::Transfer;
 use crate::store::Store;
 
+/// How often a blob that somebody's pull is fetching is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Registries that mend. What is under way ends when this is dropped.
 #[derive(Debug)]
 pub struct Menders {
     store: Store,
+    fetching: Arc<Fetching>,
     sources: Sources,
     rate: Option<RateLimit>,
     progress: Progress,
@@ -39,9 +46,10 @@ pub struct Menders {
 }
 
 impl Menders {
-    /// Those at `endpoints`, in this order, for `store`. Dials nobody yet.
+    /// Those at `endpoints`, in this order, for `store`, into which `fetching` comes already. Dials nobody yet.
     pub fn new(
         store: Store,
+        fetching: Arc<Fetching>,
         dialer: &Dialer,
         endpoints: &[Endpoint],
         bytes_per_second: Option<NonZeroU64>,
@@ -50,6 +58,7 @@ impl Menders {
         let cancel = CancellationToken::new();
         Self {
             store,
+            fetching,
             sources: Sources::new(sources, Wanted::Any),
             rate: bytes_per_second.map(RateLimit::new),
             progress: Progress::default(),
@@ -94,6 +103,13 @@ impl Menders {
         }
         let size = self.blob_size(name, digest).await;
         let (size, _) = size.ok_or_else(|| Error::Missing { what: format!("{name}@{digest}") })?;
+        let arrival = loop {
+            // Somebody's pull may be fetching it.
+            match self.fetching.begin(*digest, [name.clone()].into()) {
+                Some(arrival) => break arrival,
+                None => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        };
         let transfer = Transfer {
             writer,
             sources: &self.sources,
@@ -101,7 +117,7 @@ impl Menders {
             rate: self.rate.as_ref(),
             cancel: &self.cancel,
             name,
-            digest,
+            arrival: &arrival,
             size,
         };
         transfer.run().await

@@ -17,9 +17,10 @@ use crate::store::disk::ALIGNMENT;
 
 /// Memory that a disk can be given as it is.
 #[repr(C, align(4096))]
-struct Block([u8; Block::LEN]);
+struct Block([u8; Self::LEN]);
 
-const _: () = assert!(align_of::<Block>() as u64 == ALIGNMENT && Block::LEN as u64 % ALIGNMENT == 0);
+const _: () =
+    assert!(align_of::<Block>() as u64 == ALIGNMENT && (Block::LEN as u64).is_multiple_of(ALIGNMENT));
 
 impl Block {
     /// Small enough for a push among hundreds, large enough that a write of a megabyte has few of them.

@@ -1,15 +1,18 @@
 //! Writes past the page cache (`O_DIRECT`).
 //!
 //! Knows what of a write can go that way, and when a file system cannot do it.
-//! A file is switched to and fro, so that what does not end on a boundary is
-//! written as ever.
+//! The same file is open twice then, since what does not end on a boundary is
+//! written, and what is there is read, as ever.
 
 use std::fs::File;
 use std::io::IoSlice;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::AtFlags;
+use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::StatxFlags;
 use rustix::io::Errno;
@@ -43,8 +46,9 @@ impl<'a> Split<'a> {
         let middle = len.checked_sub(head)? / alignment * alignment;
         let (head, rest) = split_at(pieces, head);
         let (middle, tail) = split_at(&rest, middle);
-        let lies_right =
-            |piece: &&[u8]| piece.as_ptr().addr() % alignment == 0 && piece.len() % alignment == 0;
+        let lies_right = |piece: &&[u8]| {
+            piece.as_ptr().addr().is_multiple_of(alignment) && piece.len().is_multiple_of(alignment)
+        };
         let is_worth_it = middle.iter().map(|piece| piece.len()).sum::<usize>() >= LEAST;
         (is_worth_it && middle.iter().all(lies_right)).then_some(Self { head, middle, tail })
     }
@@ -81,38 +85,40 @@ impl Direct {
 
     /// Writes as much as the system takes, and gives how much that was: the rest is to be written as ever.
     pub(super) fn write(&self, file: &File, offset: u64, pieces: &[&[u8]]) -> rustix::io::Result<usize> {
-        let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-        let mut rest = &mut *slices;
-        let mut done = 0;
-        let written = switched(file, || {
-            while !rest.is_empty() && done % ALIGNMENT as usize == 0 {
-                let at = offset + done as u64;
-                match rustix::io::retry_on_intr(|| rustix::io::pwritev(file, rest, at))? {
-                    0 => break,
-                    written => {
-                        done += written;
-                        IoSlice::advance_slices(&mut rest, written);
-                    }
-                }
-            }
-            Ok(())
-        });
-        match written {
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+        let direct = match opened_directly(file) {
+            Ok(direct) => direct,
+            // Another time.
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => return Ok(0),
+            Err(_) => {
                 self.give_up();
-                Ok(done)
+                return Ok(0);
             }
-            written => written.map(|()| done),
+        };
+        let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let (mut rest, mut done) = (&mut *slices, 0_usize);
+        while !rest.is_empty() && done.is_multiple_of(ALIGNMENT as usize) {
+            let at = offset + done as u64;
+            match rustix::io::retry_on_intr(|| rustix::io::pwritev(&direct, rest, at)) {
+                Ok(0) => break,
+                Ok(written) => {
+                    done += written;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                    self.give_up();
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
+        Ok(done)
     }
 }
 
-/// Does something while a file is switched to `O_DIRECT`.
-fn switched<T>(file: &File, work: impl FnOnce() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    rustix::fs::fcntl_setfl(file, OFlags::DIRECT)?;
-    let done = work();
-    rustix::fs::fcntl_setfl(file, OFlags::empty())?;
-    done
+/// The same file, opened anew: whoever reads it meanwhile goes on through the page cache.
+fn opened_directly(file: &File) -> rustix::io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::open(path, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Whether the file system says that it cannot, or wants larger blocks than ours.

@@ -5,11 +5,7 @@
 //! bring in, or in which order: what is published last may rely on what was
 //! published before.
 
-use std::io;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use storage_layout::Digest;
@@ -17,22 +13,22 @@ use storage_layout::Entry;
 use storage_layout::RepositoryName;
 use storage_layout::Tag;
 
-use crate::store::Blob;
 use crate::store::Error;
 use crate::store::Hashed;
 use crate::store::Source;
 use crate::store::disk::DiskFile;
 use crate::store::disk::DiskPath;
-use crate::store::extent::Sink;
-use crate::store::hash::Hasher;
 use crate::store::medium::blocking;
-use crate::store::piece::Piece;
 use crate::store::publish::Change;
 use crate::store::publish::Staged;
-use crate::store::scan::read_once_into;
 use crate::store::writer::Inner;
 use crate::store::writer::Writer;
 use crate::store::writer::manifest::stage_tag;
+
+mod reservation;
+mod taking;
+
+pub use reservation::Reservation;
 
 /// Brings in blobs, links and tags by the hundred. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -94,11 +90,6 @@ impl Writer {
 
 /// These wait for the disk.
 impl Import {
-    /// How much is read between two looks at whether to go on.
-    const STEP: u64 = 4 * 1024 * 1024;
-    /// How much is written at once. Measured: 512 KiB keep a disk waiting, 4 MiB keep the processors waiting.
-    const PIECE: u64 = 1024 * 1024;
-
     /// What is there already.
     pub fn tree(&self) -> &dyn Source {
         &*self.inner.tree
@@ -127,38 +118,6 @@ impl Import {
         let staged = self.throwaway()?;
         self.allocate(&staged, bytes)?;
         Ok(Reservation::new(staged, bytes))
-    }
-
-    /// Copies a blob of another store, computing its digest on the way. `each` is told of every piece before it is
-    /// read, and may break off.
-    ///
-    /// # Errors
-    /// The disk cannot be written; nothing is left of the blob.
-    pub fn take(
-        &self,
-        blob: &Blob,
-        reservation: &Reservation,
-        mut each: impl FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<Intake, Error> {
-        let staged = self.throwaway()?;
-        reservation.give_back(blob.len());
-        self.allocate(&staged, blob.len())?;
-        let mut taking = Taking::new(blob, &staged);
-        let mut rest = blob.range(0..u64::MAX);
-        while let Some(window) = rest.next_window(Self::STEP) {
-            if each(window.len).is_break() {
-                return Ok(Intake::Stopped);
-            }
-            if let Err(error) = read_once_into(&window, &mut taking) {
-                return Ok(Intake::Unreadable(error));
-            }
-            taking.check()?;
-        }
-        let (computed, len) = taking.end()?;
-        if computed != *blob.digest() {
-            return Ok(Intake::Mismatch { computed });
-        }
-        Ok(Intake::Taken(Taken { digest: computed, len, staged }))
     }
 
     fn throwaway(&self) -> Result<Throwaway, Error> {
@@ -251,107 +210,6 @@ impl Import {
         .await?;
         self.inner.publisher.publish([vec![sync], changes], staged).await?;
         Ok(())
-    }
-}
-
-/// A blob on its way: read into a piece, hashed and written from there.
-struct Taking<'a> {
-    staged: &'a Throwaway,
-    hasher: Hasher,
-    piece: Piece,
-    /// How much is written.
-    at: u64,
-    written: io::Result<()>,
-}
-
-impl<'a> Taking<'a> {
-    fn new(blob: &Blob, staged: &'a Throwaway) -> Self {
-        let piece = Piece::new(&staged.inner.pipeline.blocks, 0, Import::PIECE.min(blob.len()));
-        Self { staged, hasher: Hasher::new(blob.digest().algorithm()), piece, at: 0, written: Ok(()) }
-    }
-
-    fn hand_on(&mut self) {
-        let (staged, parts) = (self.staged, self.piece.parts());
-        parts.iter().for_each(|part| self.hasher.update(part));
-        let disk = &staged.inner.pipeline.disk;
-        if self.written.is_ok() {
-            self.written = disk.write_past_cache(&staged.file, self.at, &parts);
-            disk.start_writing_back(&staged.file, self.at, self.piece.len());
-        }
-        self.at += self.piece.len();
-        self.piece.clear();
-    }
-
-    /// Whether it could be written.
-    fn check(&mut self) -> Result<(), Error> {
-        let written = std::mem::replace(&mut self.written, Ok(()));
-        written.map_err(|error| self.staged.inner.health.failed("write", &self.staged.path, error))
-    }
-
-    /// The digest of what was read, and its length.
-    fn end(mut self) -> Result<(Digest, u64), Error> {
-        if !self.piece.is_empty() {
-            self.hand_on();
-        }
-        self.check()?;
-        Ok((self.hasher.finish(), self.at))
-    }
-}
-
-impl Sink for Taking<'_> {
-    fn room(&mut self) -> &mut [u8] {
-        self.piece.room()
-    }
-
-    fn filled(&mut self, len: usize) {
-        self.piece.filled(len);
-        if self.piece.is_full() {
-            self.hand_on();
-        }
-    }
-}
-
-/// Space that was set aside. Dropping it gives it back.
-#[derive(Debug)]
-pub struct Reservation {
-    staged: Throwaway,
-    left: Mutex<Left>,
-}
-
-/// What is left of a reservation.
-#[derive(Clone, Copy, Debug)]
-struct Left {
-    /// How many bytes are set aside.
-    reserved: u64,
-    /// How many were given back and are not used yet.
-    free: u64,
-}
-
-impl Reservation {
-    /// How much is given back at once: each time costs the file system a transaction.
-    const STEP: u64 = 256 * 1024 * 1024;
-
-    fn new(staged: Throwaway, bytes: u64) -> Self {
-        let reservation = Self { staged, left: Mutex::new(Left { reserved: bytes, free: 0 }) };
-        reservation.cut(bytes);
-        reservation
-    }
-
-    /// Gives back as many bytes as something else uses from now on.
-    fn give_back(&self, bytes: u64) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        if left.free < bytes {
-            let given = bytes.max(Self::STEP).min(left.reserved);
-            left.reserved -= given;
-            left.free += given;
-            self.cut(left.reserved);
-        }
-        left.free = left.free.saturating_sub(bytes);
-    }
-
-    fn cut(&self, bytes: u64) {
-        // What is not given back now is when all of it is.
-        let _: io::Result<()> = self.staged.inner.pipeline.disk.truncate(&self.staged.file, bytes);
     }
 }
 
