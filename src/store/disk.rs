@@ -44,6 +44,10 @@ pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
     /// for it; durable it is no more than any other write, until it is synced. Only one at a time writes to a file.
     fn write_past_cache(&self, file: &DiskFile, offset: u64, pieces: &[&[u8]]) -> io::Result<()>;
 
+    /// Has a file that is empty share what another one holds (`FICLONE`), so that nothing is written; `false` where the
+    /// file system cannot, or they do not lie on the same one.
+    fn share(&self, file: &DiskFile, with: &File) -> bool;
+
     /// Cuts a file, or fills it up with zeros.
     fn truncate(&self, file: &DiskFile, len: u64) -> io::Result<()>;
 

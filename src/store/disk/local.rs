@@ -143,6 +143,11 @@ impl Disk for LocalDisk {
         self.write(file, offset + len(&middle), &slices(&tail, 0))
     }
 
+    fn share(&self, file: &DiskFile, with: &File) -> bool {
+        // Whatever the reason, the bytes can be copied instead.
+        rustix::io::retry_on_intr(|| rustix::fs::ioctl_ficlone(&file.file, with)).is_ok()
+    }
+
     fn truncate(&self, file: &DiskFile, len: u64) -> io::Result<()> {
         Ok(rustix::io::retry_on_intr(|| rustix::fs::ftruncate(&file.file, len))?)
     }

@@ -3,8 +3,10 @@
 //! Does what it notes, in a directory, except for syncs of contents: there the
 //! note is all that is wanted.
 
+use std::fs::File;
 use std::io;
 use std::io::IoSlice;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
@@ -45,10 +47,18 @@ pub(in crate::store) enum SyncAll {
     No,
 }
 
+/// Whether files can share content: on the file systems that tests meet, as a rule not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Sharing {
+    Yes,
+    No,
+}
+
 #[derive(Debug)]
 pub(in crate::store) struct Recorder {
     disk: LocalDisk,
     sync_all: SyncAll,
+    sharing: Sharing,
     state: Mutex<State>,
 }
 
@@ -62,7 +72,13 @@ struct State {
 impl Recorder {
     pub(in crate::store) fn open(root: &Path, sync_all: SyncAll) -> Self {
         let lock = Lock::take(root).unwrap().unwrap();
-        Self { disk: LocalDisk::open(root, lock.into()).unwrap(), sync_all, state: Mutex::default() }
+        let disk = LocalDisk::open(root, lock.into()).unwrap();
+        Self { disk, sync_all, sharing: Sharing::No, state: Mutex::default() }
+    }
+
+    /// The same, of a file system on which files can share content.
+    pub(in crate::store) fn sharing(self) -> Self {
+        Self { sharing: Sharing::Yes, ..self }
     }
 
     pub(in crate::store) fn mark(&self, mark: usize) {
@@ -135,6 +151,14 @@ impl Disk for Recorder {
             self.disk.write_past_cache(file, offset, pieces)?;
             Ok(((), Some(Operation::Write(inode(file), offset, pieces.concat()))))
         })
+    }
+
+    fn share(&self, file: &DiskFile, with: &File) -> bool {
+        if self.sharing == Sharing::No {
+            return false;
+        }
+        let content = std::fs::read(format!("/proc/self/fd/{}", with.as_raw_fd())).unwrap();
+        self.write(file, 0, &[IoSlice::new(&content)]).is_ok()
     }
 
     fn truncate(&self, file: &DiskFile, len: u64) -> io::Result<()> {
