@@ -160,6 +160,11 @@ impl Api {
         Self { inner: Arc::new(inner) }
     }
 
+    /// The releases that it tells of.
+    pub fn releases(&self) -> &Releases {
+        &self.inner.releases
+    }
+
     /// Answers a request. Never fails: what goes wrong is an answer too.
     ///
     /// A request body that is not wanted, or not to its end, is dropped unread: what then becomes of the connection

@@ -27,6 +27,13 @@ use crate::store_tree;
 
 /// Components of each of two releases: with their images, bundles and some others, 400 images.
 const COMPONENTS: usize = 190;
+/// Components of each of two releases of which one is removed again and again.
+const FEW: usize = 40;
+/// How long after it was noted a removal is killed.
+const MOMENTS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(8), Duration::from_millis(25), Duration::from_millis(60)];
+/// How long the next process may take to end it, on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
 /// Images of nobody's release.
 const OTHERS: usize = 16;
 /// Clients that pull the release that stays.
@@ -60,6 +67,12 @@ const PUSHERS: usize = 4;
 const SETTLED: Duration = Duration::from_secs(3);
 /// How many manifests there are, unless `LARDER_MANIFESTS` says otherwise.
 const MANIFESTS: usize = 5_000;
+/// Every so many of them have a tag, all in one repository.
+const TAGGED: usize = 20;
+/// How long work may take that looks at everything: the inventory and the collection of 100,000 manifests on a busy disk.
+const WHOLE_STORE: Duration = Duration::from_secs(600);
+/// What little may cost that is asked for, however many manifests there are: a page, an image, a release.
+const LITTLE: Duration = Duration::from_secs(5);
 /// The most memory that a node may hold, in bytes, however many manifests there are: the goal is a bound, and this is one
 /// that a control plane can spare.
 const MEMORY: u64 = 256 * 1024 * 1024;
@@ -76,7 +89,7 @@ pub(crate) fn rate_release_removed(bench: &Bench) -> Result<String> {
 
 fn removed(bench: &Bench, most: Cost) -> Result<String> {
     let root = bench.directory().join("root");
-    let [goes, stays] = two_releases()?;
+    let [goes, stays] = two_releases(COMPONENTS)?;
     let mut others = BTreeSet::new();
     for release in [&goes, &stays] {
         for (repository, tag, image) in &release.images {
@@ -130,12 +143,65 @@ fn removed(bench: &Bench, most: Cost) -> Result<String> {
     Ok(figures)
 }
 
+/// A node is killed at several moments of a removal; the next process ends it.
+pub(crate) fn removal_killed(bench: &Bench) -> Result<String> {
+    let [goes, stays] = two_releases(FEW)?;
+    let kept = digests(stays.images.iter().map(|it| &it.2));
+    let path = format!("/v2/_larder/releases/{}", goes.digest);
+    let mut left_over = Vec::new();
+    for moment in MOMENTS {
+        let root = bench.directory().join(format!("root{}", moment.as_millis()));
+        for (repository, tag, image) in goes.images.iter().chain(&stays.images) {
+            store_tree::write_image(&root, repository, tag, image)?;
+        }
+        let registry = bench.start(Kind::Larder, &Setup::new(&root).flags(&["--access-log", "off"]))?;
+        let endpoint = registry.endpoint.clone();
+        let note = root.join("larder/removal.json");
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| endpoint.delete(&path));
+            until(|| Ok(is_noted(&note)))?;
+            std::thread::sleep(moment);
+            registry.kill();
+            // It may have been answered, or not.
+            drop(asked.join());
+            Ok::<_, anyhow::Error>(())
+        })?;
+        let remained = store_tree::stored(&root)?.difference(&kept).count();
+        left_over.push(format!("{moment:?}: {remained}"));
+        let registry = bench.start(Kind::Larder, &Setup::new(&root).flags(&["--access-log", "off"]))?;
+        until(|| Ok(!is_noted(&note))).context("the removal is not gone on with")?;
+        until(|| Ok(store_tree::stored(&root)? == kept)).context("not what should stay")?;
+        until(|| Ok(registry.endpoint.get(&path)?.status == 404)).context("the release is still told of")?;
+        stays.check(&registry.endpoint)?;
+        registry.stop()?;
+        crate::tree::audit(&root)?;
+    }
+    Ok(format!(
+        "blobs that a removal killed after so long had left, and the next process removed: {}",
+        left_over.join(", ")
+    ))
+}
+
+/// Whether a removal is noted as under way.
+fn is_noted(note: &std::path::Path) -> bool {
+    std::fs::metadata(note).is_ok_and(|it| it.len() > 0)
+}
+
+fn until(done: impl Fn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while !done()? {
+        ensure!(Instant::now() < deadline, "not so after {SOON:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 /// Two releases: of each pair of components every second shares all layers but one.
-fn two_releases() -> Result<[Release; 2]> {
+fn two_releases(components: usize) -> Result<[Release; 2]> {
     let mut random = Rng::with_seed(7);
     let base = Layer::random(&mut random, 100_000)?;
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    for number in 0..COMPONENTS {
+    for number in 0..components {
         let shared = Layer::random(&mut random, 10_000)?;
         for components in [&mut first, &mut second] {
             let middle = if number % 2 == 0 { shared.clone() } else { Layer::random(&mut random, 10_000)? };
@@ -292,22 +358,14 @@ pub(crate) fn very_many(bench: &Bench) -> Result<String> {
     let count = from_environment("LARDER_MANIFESTS").map_or(MANIFESTS, |it| it as usize);
     let root = bench.directory().join("root");
     let image = Image::random(&mut Rng::with_seed(1), &[1000])?;
-    for number in 0..count {
-        let repository = format!("many/r{}", number / 1000);
-        if number % 1000 == 0 {
-            store_tree::write_image(&root, &repository, "latest", &image)?;
-        }
-        let text = String::from_utf8(image.manifest.bytes.clone())?;
-        let own = with_number(&text, number)?;
-        store_tree::write_manifest(&root, &repository, &Content::new(own.into_bytes()))?;
-    }
+    write_many(&root, count, &image)?;
     let release =
         Release::random("4.22.1", crate::release::Size { components: 10, base: 10_000, own: 1_000 }, 1)?;
     for (repository, tag, image) in &release.images {
         store_tree::write_image(&root, repository, tag, image)?;
     }
     let registry = bench.start(Kind::Larder, &Setup::new(&root).flags(&["--access-log", "off"]))?;
-    let endpoint = &registry.endpoint;
+    let endpoint = &registry.endpoint.patiently(WHOLE_STORE);
     let mut told = Vec::new();
     let mut time = |what: &str, work: &mut dyn FnMut() -> Result<()>| {
         let began = Instant::now();
@@ -334,7 +392,15 @@ pub(crate) fn very_many(bench: &Bench) -> Result<String> {
         endpoint.get(&path)?.expect(200).map(drop)
     })?;
     time("catalog", &mut || endpoint.get("/v2/_catalog?n=1000")?.expect(200).map(drop))?;
-    time("tags", &mut || endpoint.get("/v2/many/r0/tags/list")?.expect(200).map(drop))?;
+    time("all tags", &mut || endpoint.get("/v2/many/r0/tags/list")?.expect(200).map(drop))?;
+    let little = endpoint.patiently(LITTLE);
+    time("ten tags", &mut || little.get("/v2/many/r0/tags/list?n=10&last=v1")?.expect(200).map(drop))?;
+    time("referrers", &mut || {
+        little.get(&format!("/v2/many/r0/referrers/{}", image.manifest.digest))?.expect(200).map(drop)
+    })?;
+    time("one release", &mut || {
+        little.get(&format!("/v2/_larder/releases/{}", release.digest))?.expect(200).map(drop)
+    })?;
     time("releases", &mut || {
         let list = endpoint.get("/v2/_larder/releases")?.expect(200)?.json()?;
         ensure!(list.pointer("/releases/0/present") == Some(&json!(12)), "{list}");
@@ -353,6 +419,24 @@ pub(crate) fn very_many(bench: &Bench) -> Result<String> {
     let figures = format!("{count} manifests in {} MB: {}", memory / 1_000_000, told.join(", "));
     ensure!(memory < MEMORY, "too much memory: {figures}");
     Ok(figures)
+}
+
+/// So many manifests of one image, a thousand in a repository, and some of them tagged in the first.
+fn write_many(root: &std::path::Path, count: usize, image: &Image) -> Result<()> {
+    for number in 0..count {
+        let repository = format!("many/r{}", number / 1000);
+        if number % 1000 == 0 {
+            store_tree::write_image(root, &repository, "latest", image)?;
+        }
+        let text = String::from_utf8(image.manifest.bytes.clone())?;
+        let own = Content::new(with_number(&text, number)?.into_bytes());
+        store_tree::write_manifest(root, &repository, &own)?;
+        if number % TAGGED == 0 {
+            store_tree::write_manifest(root, "many/r0", &own)?;
+            store_tree::write_tag(root, "many/r0", &format!("v{number}"), &own.digest)?;
+        }
+    }
+    Ok(())
 }
 
 /// The same manifest with an annotation that makes it another.

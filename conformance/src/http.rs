@@ -26,7 +26,7 @@ mod response;
 
 pub(crate) use response::Response;
 
-/// How long one read or write may stand still.
+/// How long one read or write may stand still, unless it is said otherwise.
 const STALL: Duration = Duration::from_secs(30);
 
 /// Where a server listens, and how it is spoken to.
@@ -40,6 +40,8 @@ pub(crate) struct Endpoint {
     pub(crate) authorization: Option<String>,
     /// The administration socket, where that is spoken to rather than the address.
     pub(crate) socket: Option<PathBuf>,
+    /// How long one read or write may stand still.
+    pub(crate) patience: Duration,
 }
 
 /// Something that bytes go into and come out of.
@@ -50,7 +52,7 @@ impl<T: Read + Write + Send> Stream for T {}
 impl Endpoint {
     /// A plain endpoint, spoken to by nobody in particular.
     pub(crate) fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None, authorization: None, socket: None }
+        Self { address, tls: None, authorization: None, socket: None, patience: STALL }
     }
 
     /// The administration socket at `path`.
@@ -75,6 +77,11 @@ impl Endpoint {
         Self { authorization: Some(header.to_owned()), ..self.clone() }
     }
 
+    /// The same server, waited for so long: some work takes as long as the store is large.
+    pub(crate) fn patiently(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
     /// `host:port`, as clients write it in a reference.
     pub(crate) fn host(&self) -> String {
         match self.tls {
@@ -87,13 +94,13 @@ impl Endpoint {
     pub(crate) fn connect(&self) -> io::Result<Box<dyn Stream>> {
         if let Some(path) = &self.socket {
             let socket = UnixStream::connect(path)?;
-            socket.set_read_timeout(Some(STALL))?;
-            socket.set_write_timeout(Some(STALL))?;
+            socket.set_read_timeout(Some(self.patience))?;
+            socket.set_write_timeout(Some(self.patience))?;
             return Ok(Box::new(socket));
         }
         let socket = TcpStream::connect_timeout(&self.address, STALL)?;
-        socket.set_read_timeout(Some(STALL))?;
-        socket.set_write_timeout(Some(STALL))?;
+        socket.set_read_timeout(Some(self.patience))?;
+        socket.set_write_timeout(Some(self.patience))?;
         socket.set_nodelay(true)?;
         let Some(config) = &self.tls else { return Ok(Box::new(socket)) };
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;

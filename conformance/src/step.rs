@@ -108,6 +108,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("sync-speed", "a release from node to node, beside skopeo and distribution", &[Tool::Skopeo, Tool::Distribution2], sync_speed::against_skopeo),
     step("pull-through", "podman pulls through a node that has nothing", &[Tool::Podman], sync_speed::pulled_through),
     step("removal", "a release goes while 16 clients pull another", &[], collection::release_removed),
+    step("removal-kill", "SIGKILL at several moments of a removal", &[], collection::removal_killed),
     step("collection-race", "pushes race garbage collection", &[], collection::race),
     step("very-many", "thousands of manifests, in bounded memory", &[], collection::very_many),
     step("nodes", "three nodes: killed, cut off, corrupted, filled up", &[Tool::Iproute, Tool::Distribution2], nodes::three),

@@ -20,11 +20,16 @@ pub(crate) fn write_image(root: &Path, repository: &str, tag: &str, image: &Imag
         write_link(root, repository, "_layers", &blob.digest)?;
     }
     write_manifest(root, repository, &image.manifest)?;
+    write_tag(root, repository, tag, &image.manifest.digest)
+}
+
+/// Tags a manifest.
+pub(crate) fn write_tag(root: &Path, repository: &str, tag: &str, digest: &str) -> Result<()> {
     let at = format!("_manifests/tags/{tag}");
-    write_link(root, repository, &format!("{at}/index"), &image.manifest.digest)?;
+    write_link(root, repository, &format!("{at}/index"), digest)?;
     let current = repositories(root).join(repository).join(at).join("current");
     fs::create_dir_all(&current)?;
-    Ok(fs::write(current.join("link"), &image.manifest.digest)?)
+    Ok(fs::write(current.join("link"), digest)?)
 }
 
 /// Writes a manifest into a repository, without a tag.

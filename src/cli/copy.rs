@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     runtime.shutdown_background();
     let report = match copied? {
         Copied::Here(report) => report,
-        Copied::ByServer(status) => return sync::ended(status),
+        Copied::ByServer(status) => return sync::ended(*status),
     };
     let ended = match args.output {
         Format::Table => output::print(&sentence(&report, began.elapsed())),
@@ -94,7 +94,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
 /// Who copied, and what came of it.
 enum Copied {
     Here(Report),
-    ByServer(JobStatus),
+    ByServer(Box<JobStatus>),
 }
 
 async fn copy(args: &Args) -> Result<Copied, Failure> {
@@ -102,7 +102,7 @@ async fn copy(args: &Args) -> Result<Copied, Failure> {
     match open(&args.destination, Access::ReadWrite) {
         Ok(destination) => here(args, source, destination).await.map(Copied::Here),
         Err(locked @ store::Error::Locked { .. }) => {
-            by_server(args, source, locked).await.map(Copied::ByServer)
+            by_server(args, source, locked).await.map(|it| Copied::ByServer(Box::new(it)))
         }
         Err(error) => Err(error.into()),
     }
@@ -119,6 +119,7 @@ async fn by_server(args: &Args, source: Store, locked: store::Error) -> Result<J
         repositories: args.repository.iter().map(ToString::to_string).collect(),
         bytes_per_second: rate(args),
         blobs_at_once: None,
+        ..JobRequest::default()
     };
     let socket = surroundings::admin_socket(args.admin_socket.clone())?;
     server::check(&socket, &args.destination, locked).await?;

@@ -20,6 +20,7 @@ use crate::peer::JobRequest;
 use crate::peer::JobStatus;
 use crate::peer::Jobs;
 use crate::peer::Local;
+use crate::peer::Percent;
 use crate::peer::State;
 use crate::reload::Watcher;
 use crate::store;
@@ -48,6 +49,13 @@ pub(super) struct Args {
     /// The most bytes a second, such as `50M`
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     rate: Option<NonZeroU64>,
+    /// The part of the time, in percent, in which something on the node may wait for storage before the sync steps
+    /// back, as the kernel measures it (PSI); none means no limit
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    disk_pressure: Option<Percent>,
+    /// How many bytes of the disk to leave free, such as `10G` [default: 64M]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    reserve: Option<NonZeroU64>,
     /// Write into this directory, which no server is writing
     #[arg(long, value_name = "DIR", conflicts_with = "admin_socket")]
     root: Option<PathBuf>,
@@ -76,6 +84,8 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         releases: args.release.clone(),
         repositories: args.repository.clone(),
         bytes_per_second: args.rate,
+        disk_pressure: args.disk_pressure,
+        reserve_bytes: args.reserve.map(NonZeroU64::get),
         blobs_at_once: None,
     };
     let job = Job::parse(request).map_err(|error| Failure::new(error).of_usage())?;
@@ -167,6 +177,10 @@ async fn here(job: Job, root: PathBuf, args: &Args) -> Result<JobStatus, Failure
     jobs.stopped().await;
     store.close().await;
     Ok(status)
+}
+
+fn parse_percent(text: &str) -> Result<Percent, String> {
+    text.parse().ok().and_then(Percent::new).ok_or_else(|| "not a percentage from 1 to 100".to_owned())
 }
 
 /// A number of bytes, perhaps with one of the letters that rsync and systemd take: `K`, `M`, `G`, of 1024.

@@ -25,6 +25,7 @@ pub use release::RemoveReport;
 pub use release::RemoveRequest;
 pub use release::add;
 pub use release::remove;
+pub use release::resume;
 pub use verify::VerifyProblem;
 pub use verify::VerifyReport;
 pub use verify::VerifyRequest;

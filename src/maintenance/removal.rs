@@ -2,7 +2,7 @@
 //!
 //! Knows the order: the bundle's tag, the release's, those of components, signatures; then manifests and links, then
 //! blobs. So no client sees a release whose parts are gone, and a removal that is cut short leaves garbage, never a
-//! link to nothing. Does not know who asked, and takes no lock that a request could wait for.
+//! link to nothing; and a note of what is left to do, with which the next process goes on. Does not know who asked, and takes no lock that a request could wait for.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,9 +26,11 @@ use crate::store::Error;
 use crate::store::Store;
 use crate::store::Writer;
 
+mod note;
 mod part;
 mod plan;
 
+pub use note::Work;
 pub use plan::plan;
 
 /// How many tags are removed at once: the store makes a group of them durable with one set of syncs.
@@ -109,8 +111,27 @@ pub async fn survey(store: &Store, name: &str) -> Result<Option<Removal>, Remova
 /// # Errors
 /// The disk cannot be written, or a root that is only read holds the release too. What went until then is gone.
 pub async fn remove(writer: &Writer, removal: Removal, now: SystemTime) -> Result<Removed, Error> {
-    let before = removal.before(now);
-    let Removal { tags, links, blobs, .. } = removal;
+    let work = Work::of(&removal, now);
+    drop(removal);
+    work.keep(writer).await?;
+    carry_on(writer, work).await
+}
+
+/// Goes on with a removal that the last process did not finish. What was pushed again since stays. Clients that the last
+/// process told that something is there are not known any more: their pushes broke off with it.
+///
+/// # Errors
+/// As of [`remove`].
+pub async fn resume(store: &Store, work: Work) -> Result<Removed, Error> {
+    let (Some(writer), Some(written)) = (store.writer(), store.written()) else {
+        return Ok(Removed::default());
+    };
+    let work = background::run(move || work.without_new_tags(&*written)).await?;
+    carry_on(writer, work).await
+}
+
+async fn carry_on(writer: &Writer, work: Work) -> Result<Removed, Error> {
+    let Work { tags, links, blobs, before, .. } = work;
     let mut removed = Removed::default();
     for step in steps(tags) {
         let deletions =
@@ -124,6 +145,7 @@ pub async fn remove(writer: &Writer, removal: Removal, now: SystemTime) -> Resul
         };
         carry_out(batch, remove, &mut removed.collected).await?;
     }
+    Work::forget(writer).await?;
     Ok(removed)
 }
 

@@ -37,9 +37,46 @@ pub struct JobRequest {
     /// The most bytes a second of all transfers together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<NonZeroU64>,
+    /// The part of the time in which something on the node may wait for storage before the job steps back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_pressure: Option<Percent>,
+    /// How many bytes of the disk are left free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve_bytes: Option<u64>,
     /// How many blobs are taken at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blobs_at_once: Option<NonZeroUsize>,
+}
+
+/// A part of a whole: from 1 to 100.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct Percent(u8);
+
+impl Percent {
+    /// `None` where it is none.
+    pub const fn new(percent: u8) -> Option<Self> {
+        if percent >= 1 && percent <= 100 { Some(Self(percent)) } else { None }
+    }
+
+    /// From 1 to 100.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl TryFrom<u8> for Percent {
+    type Error = &'static str;
+
+    fn try_from(percent: u8) -> Result<Self, Self::Error> {
+        Self::new(percent).ok_or("a percentage is from 1 to 100")
+    }
+}
+
+impl From<Percent> for u8 {
+    fn from(percent: Percent) -> Self {
+        percent.0
+    }
 }
 
 /// What is asked for, understood.

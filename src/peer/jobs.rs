@@ -27,9 +27,11 @@ use crate::peer::JobRequest;
 use crate::peer::JobStatus;
 use crate::peer::Menders;
 use crate::peer::State;
+use crate::peer::pressure::Pressure;
 use crate::peer::progress::Progress;
 use crate::peer::rate::RateLimit;
 use crate::peer::run::BLOBS_AT_ONCE;
+use crate::peer::run::RESERVE;
 use crate::peer::run::Run;
 use crate::peer::sources::Origin;
 use crate::peer::sources::Source;
@@ -279,6 +281,8 @@ impl Inner {
             selection: entry.job.selection().clone(),
             blobs_at_once: request.blobs_at_once.unwrap_or(BLOBS_AT_ONCE),
             rate: request.bytes_per_second.map(RateLimit::new),
+            pressure: request.disk_pressure.map(Pressure::new),
+            reserve: request.reserve_bytes.unwrap_or(RESERVE),
             fetching: self.fetching.clone(),
             progress: entry.progress.clone(),
             state: state.clone(),

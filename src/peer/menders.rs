@@ -115,6 +115,7 @@ impl Menders {
             sources: &self.sources,
             progress: &self.progress,
             rate: self.rate.as_ref(),
+            pressure: None,
             cancel: &self.cancel,
             name,
             arrival: &arrival,

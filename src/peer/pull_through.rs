@@ -281,6 +281,8 @@ impl Inner {
             sources: &Sources::new(sources.collect(), Wanted::Any),
             progress: &Progress::default(),
             rate: None,
+            // A client waits.
+            pressure: None,
             cancel: &self.shutdown,
             name,
             arrival,

@@ -25,6 +25,7 @@ use crate::maintenance::documents::RemoveRequest;
 use crate::maintenance::releases;
 use crate::maintenance::releases::ReleaseStatus;
 use crate::maintenance::removal::RemovalError;
+use crate::maintenance::removal::Work;
 use crate::peer::Client;
 use crate::peer::JobRequest;
 use crate::peer::JobStatus;
@@ -73,6 +74,8 @@ struct Inner {
 struct UnderWay {
     removing: BTreeSet<String>,
     adding: BTreeSet<String>,
+    /// A removal that the last process did not finish: of the release itself nothing may be left that tells its name.
+    resumed: Option<Work>,
 }
 
 impl Releases {
@@ -154,6 +157,31 @@ impl Releases {
                 jobs.to_the_end(work).await.unwrap_or(Err(RemovalError::Store(store::Error::Closed)))
             }
             None => work.await,
+        }
+    }
+
+    /// Goes on with a removal that a power cut interrupted, if there is one.
+    pub async fn resume(&self) {
+        let work = match Work::pending(&self.inner.store).await {
+            Ok(Some(work)) => work,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(error = %error, "whether a removal was interrupted is not known");
+                return;
+            }
+        };
+        tracing::info!(release = work.release, digest = work.digest, "going on with a removal");
+        let inner = &self.inner;
+        let _turn = inner.changing.lock().await;
+        inner.lock().resumed = Some(work);
+        let report = documents::resume(&inner.store).await;
+        inner.lock().resumed = None;
+        match report {
+            Ok(report) => {
+                let bytes = report.map(|it| it.bytes).unwrap_or_default();
+                tracing::info!(bytes, "the removal that was interrupted is done");
+            }
+            Err(error) => tracing::warn!(error = %error, "a removal stays interrupted until the next start"),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::maintenance::releases;
 use crate::peer::Error;
 use crate::peer::Fetching;
 use crate::peer::job::State;
+use crate::peer::pressure::Pressure;
 use crate::peer::progress::Arrival;
 use crate::peer::progress::Progress;
 use crate::peer::rate::RateLimit;
@@ -46,8 +47,9 @@ const WRITES_AT_ONCE: usize = 64;
 const LOOK_AHEAD: usize = 128;
 /// How often the sources are asked what they have by now, and whether more may be taken from few holders.
 const LULL: Duration = Duration::from_millis(200);
-/// What is left free on the disk, in bytes, on top of what is to come: links, directories and others' needs.
-const SPARE: u64 = 64 * 1024 * 1024;
+/// What is left free on the disk, in bytes, on top of what is to come, unless the job says otherwise: links, directories
+/// and others' needs.
+pub(crate) const RESERVE: u64 = 64 * 1024 * 1024;
 
 /// What a run works with.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub(crate) struct Run {
     pub(crate) selection: Selection,
     pub(crate) blobs_at_once: NonZeroUsize,
     pub(crate) rate: Option<RateLimit>,
+    pub(crate) pressure: Option<Pressure>,
+    pub(crate) reserve: u64,
     pub(crate) fetching: Arc<Fetching>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) state: watch::Sender<State>,
@@ -131,8 +135,13 @@ impl Run {
     async fn announce(&self, missing: &[(Digest, Need)], others: usize) -> Result<(), Error> {
         let needed: u64 = missing.iter().map(|(_, need)| need.size).sum();
         self.progress.begin(needed, (missing.len() + others) as u64);
+        self.check_space(needed).await
+    }
+
+    /// Refuses what would not leave the reserve free. Asked again before each blob, since others write too.
+    async fn check_space(&self, needed: u64) -> Result<(), Error> {
         let free = self.store.free_space().await?;
-        if needed > 0 && free < needed.saturating_add(SPARE) {
+        if needed > 0 && free < needed.saturating_add(self.reserve) {
             return Err(Error::NoSpace { needed, free });
         }
         Ok(())
@@ -226,11 +235,13 @@ impl Run {
             self.progress.object_here();
             return self.link_everywhere(&digest, &need).await;
         }
+        self.check_space(need.size).await?;
         let transfer = Transfer {
             writer: self.writer()?,
             sources: &self.sources,
             progress: &self.progress,
             rate: self.rate.as_ref(),
+            pressure: self.pressure.as_ref(),
             cancel: &self.cancel,
             name,
             arrival: &arrival,

@@ -17,6 +17,7 @@ use crate::peer::client::BlobStream;
 use crate::peer::fetching::FetchingGuard;
 use crate::peer::fetching::StreamGuard;
 use crate::peer::fetching::Upstream;
+use crate::peer::pressure::Pressure;
 use crate::peer::progress::Progress;
 use crate::peer::rate::RateLimit;
 use crate::peer::sources::Along;
@@ -40,6 +41,8 @@ const LONGEST_ALONG: Duration = Duration::from_millis(500);
 /// From which size on, in bytes, others are asked before a blob is taken from one of the few: less than this passes in the
 /// time that asking takes.
 const WORTH_ASKING: u64 = 64 * 1024;
+/// After how many bytes the disk's pressure is looked at: what is handed to the disk at once.
+const EASE_EVERY: u64 = 1024 * 1024;
 /// How often nodes that are about to take the same blob look at each other before one of them begins.
 const TIES: u32 = 4;
 /// The first wait after a failure; it doubles, with jitter, so that nodes do not come back in step.
@@ -61,6 +64,7 @@ pub(crate) struct Transfer<'a> {
     pub(crate) sources: &'a Sources,
     pub(crate) progress: &'a Progress,
     pub(crate) rate: Option<&'a RateLimit>,
+    pub(crate) pressure: Option<&'a Pressure>,
     pub(crate) cancel: &'a CancellationToken,
     pub(crate) name: &'a RepositoryName,
     pub(crate) arrival: &'a FetchingGuard,
@@ -296,6 +300,11 @@ impl Transfer<'_> {
             }
             if let Some(rate) = self.rate {
                 rate.take(len).await;
+            }
+            if let Some(pressure) = self.pressure
+                && append.offset() / EASE_EVERY != (append.offset() + len as u64) / EASE_EVERY
+            {
+                pressure.ease().await;
             }
             append.write(data.clone()).await?;
             if let Some(relay) = relay {

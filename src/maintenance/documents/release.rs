@@ -20,6 +20,7 @@ use crate::maintenance::pace::StopOnDrop;
 use crate::maintenance::removal;
 use crate::maintenance::removal::Removal;
 use crate::maintenance::removal::RemovalError;
+use crate::maintenance::removal::Work;
 use crate::store::Error;
 use crate::store::Source;
 use crate::store::Store;
@@ -76,6 +77,12 @@ pub async fn remove(
     now: SystemTime,
 ) -> Result<Option<RemoveReport>, RemovalError> {
     let began = Instant::now();
+    if !request.dry_run
+        && let Some(report) = resume(store).await?
+        && report.is_called(&request.release)
+    {
+        return Ok(Some(report));
+    }
     let Some(removal) = removal::survey(store, &request.release).await? else { return Ok(None) };
     let is_in_use = request.in_use.iter().any(|it| removal.is_called(it));
     if is_in_use && !request.force && !request.dry_run {
@@ -92,6 +99,32 @@ pub async fn remove(
         RemoveReport { tags: removed.tags, links, blobs, bytes, spared_bytes: planned - bytes, ..report }
     };
     Ok(Some(RemoveReport { seconds: began.elapsed().as_secs_f64(), ..report }))
+}
+
+/// Ends a removal that a power cut or a signal interrupted; `None` where there is none.
+///
+/// # Errors
+/// The store cannot be read or written.
+pub async fn resume(store: &Store) -> Result<Option<RemoveReport>, Error> {
+    let began = Instant::now();
+    let Some(work) = Work::pending(store).await? else { return Ok(None) };
+    let planned = RemoveReport {
+        release: work.release.clone(),
+        digest: work.digest.clone(),
+        bundle: work.bundle.clone(),
+        ..RemoveReport::default()
+    };
+    let removed = removal::resume(store, work).await?;
+    let crate::maintenance::gc::Collected { links, blobs, bytes, .. } = removed.collected;
+    // What the process before removed is not known any more.
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(Some(RemoveReport { tags: removed.tags, links, blobs, bytes, seconds, ..planned }))
+}
+
+impl RemoveReport {
+    fn is_called(&self, name: &str) -> bool {
+        self.release == name || self.digest == name || self.bundle.as_deref() == Some(name)
+    }
 }
 
 fn named(removal: &Removal) -> RemoveReport {

@@ -131,3 +131,55 @@ async fn what_is_not_there_cannot_go() {
     let error = survey(&store.writable(), "4.23.0").await.unwrap_err();
     assert_eq!(error.to_string(), "there is no release 4.23.0 here, only 4.22.1");
 }
+
+/// As after a power cut that left the note, and whatever was removed before `gone` was next.
+async fn interrupted(root: &Root, gone: usize) {
+    let store = root.writable();
+    let writer = store.writer().unwrap();
+    let removal = survey(&store, "4.22.1").await.unwrap().unwrap();
+    Work::of(&removal, SystemTime::now()).keep(writer).await.unwrap();
+    let tags = steps(removal.tags.clone()).into_iter().flatten();
+    for (name, tag) in tags.take(gone) {
+        assert!(writer.delete_tag(&name, &tag).await.unwrap());
+    }
+    let before = removal.before(SystemTime::now());
+    let entries = removal.links.iter().chain(&removal.blobs);
+    for stored in entries.take(gone.saturating_sub(removal.tags.len())) {
+        assert!(writer.remove_published(&stored.entry, before).await.unwrap());
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_removal_that_is_interrupted_goes_on() {
+    let whole = Root::payload();
+    remove_from(&whole, "4.22.1").await;
+    let expected = files(&whole);
+    for gone in [0, 1, 2, 5, 20, 40, 1000] {
+        let root = Root::payload();
+        interrupted(&root, gone).await;
+        let store = root.writable();
+        let work = Work::pending(&store).await.unwrap().unwrap();
+        assert_eq!(work.bundle.as_deref(), Some(BUNDLE));
+        resume(&store, work).await.unwrap();
+        assert!(Work::pending(&store).await.unwrap().is_none(), "it is done");
+        store.close().await;
+        assert_eq!(files(&root), expected, "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_pushed_again_before_a_removal_goes_on_stays() {
+    let root = Root::payload();
+    interrupted(&root, 3).await;
+    let store = root.writable();
+    let writer = store.writer().unwrap();
+    let (repository, image) = (name(release::IMAGES), sha256(IMAGE));
+    let content = store.content(&image, 1 << 20).await.unwrap().unwrap();
+    let tag = Tag::parse(IMAGE).unwrap();
+    writer.put_manifest(&repository, &image, content, std::slice::from_ref(&tag)).await.unwrap();
+    let work = Work::pending(&store).await.unwrap().unwrap();
+    resume(&store, work).await.unwrap();
+    assert_eq!(store.tag(&repository, &tag).await.unwrap(), Some(image));
+    assert!(store.content(&image, 1 << 20).await.unwrap().is_some());
+}

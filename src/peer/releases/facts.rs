@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use crate::maintenance::releases::Held;
+use crate::maintenance::removal::Work;
 use crate::peer::JobStatus;
 use crate::peer::State;
 use crate::peer::progress::Arrival;
@@ -52,11 +53,20 @@ pub(super) fn known(stored: Vec<Held>, jobs: &[JobStatus], under_way: &UnderWay)
             }
         }
     }
+    if let Some(work) = &under_way.resumed {
+        let names = [work.bundle.clone(), Some(work.release.clone()), Some(work.digest.clone())];
+        let names: Vec<_> = names.into_iter().flatten().collect();
+        let at = known.iter().position(|it| names.iter().any(|name| it.is_called(name)));
+        match at.and_then(|at| known.get_mut(at)) {
+            Some(known) => known.facts.is_removed = true,
+            None => known.push(of_removal(work, names)),
+        }
+    }
     for release in &mut known {
         let is_among =
             |names: &std::collections::BTreeSet<String>| names.iter().any(|it| release.is_called(it));
         let (is_removed, is_added) = (is_among(&under_way.removing), is_among(&under_way.adding));
-        release.facts.is_removed = is_removed;
+        release.facts.is_removed |= is_removed;
         if is_added {
             release.facts.installing = Some("it is copied from a medium".to_owned());
         }
@@ -84,6 +94,19 @@ fn of_store(held: Held) -> Known {
             lacks: lacks.take(LACKS_LIMIT).collect(),
             ..Facts::default()
         },
+    }
+}
+
+/// A release of which only what a removal has left is here.
+fn of_removal(work: &Work, names: Vec<String>) -> Known {
+    Known {
+        names,
+        version: None,
+        bundle: work.bundle.clone(),
+        digest: Some(work.digest.clone()),
+        bytes: work.bytes(),
+        since: None,
+        facts: Facts { is_removed: true, ..Facts::default() },
     }
 }
 
