@@ -72,8 +72,9 @@ struct OnTheWay {
 }
 
 impl Pipeline {
-    /// How many bytes may wait in all, so that 64 pushes at once fit in 64 MiB with all else.
-    const WAITING: u64 = 24 * 1024 * 1024;
+    /// How many bytes may wait in all, so that 64 pushes at once fit in 64 MiB with all else: what connections read, and
+    /// the larger pieces that the first of many began with.
+    pub(super) const WAITING: u64 = 12 * 1024 * 1024;
     /// How many bytes are handed on at once at most; more makes nothing faster.
     const LARGEST_PIECE: u64 = 1024 * 1024;
     /// And at least, however many push.

@@ -13,6 +13,7 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 
+use crate::store::append::Pipeline;
 use crate::store::disk::ALIGNMENT;
 
 /// Memory that a disk can be given as it is.
@@ -35,7 +36,7 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// How many are kept while there are pushes: what these may have waiting in all, and no more.
-    const KEPT: usize = 24 * 1024 * 1024 / Block::LEN;
+    const KEPT: usize = Pipeline::WAITING as usize / Block::LEN;
     /// And when there are none: enough for one push.
     const KEPT_IDLE: usize = 2 * 1024 * 1024 / Block::LEN;
 
