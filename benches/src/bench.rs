@@ -38,6 +38,8 @@ pub(crate) struct Bench {
     pub(crate) samples: Vec<Sample>,
     pub(crate) notes: Vec<Note>,
     question: &'static str,
+    /// What the names of the cases that are asked hold; every case where there is none.
+    cases: Vec<String>,
     shelf: Option<Shelf>,
     secrets: Secrets,
     workers: usize,
@@ -67,7 +69,7 @@ pub(crate) type Measured = Vec<(Measure, f64)>;
 
 impl Bench {
     /// Prepares a run whose data lies below `work`, on the disk that is to be measured.
-    pub(crate) fn prepare(fleet: Fleet, scale: Scale, work: &Path) -> Result<Self> {
+    pub(crate) fn prepare(fleet: Fleet, scale: Scale, cases: &[String], work: &Path) -> Result<Self> {
         std::fs::create_dir_all(work)?;
         let work = TempDir::new_in(work.canonicalize()?).context("making a directory for the data")?;
         Ok(Self {
@@ -76,6 +78,7 @@ impl Bench {
             samples: Vec::new(),
             notes: Vec::new(),
             question: "",
+            cases: cases.to_vec(),
             shelf: None,
             secrets: Secrets::create(work.path())?,
             workers: thread::available_parallelism()?.get().min(LARDER_THREADS),
@@ -169,6 +172,9 @@ impl Bench {
         subjects: &mut [S],
         mut ask: impl FnMut(&Self, &mut S) -> Result<Measured>,
     ) {
+        if !self.cases.is_empty() && !self.cases.iter().any(|it| case.contains(it)) {
+            return;
+        }
         let mut failed = Vec::new();
         for pair in 0..pairs {
             for turn in 0..subjects.len() {

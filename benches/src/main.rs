@@ -48,6 +48,10 @@ struct Arguments {
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,
 
+    /// Ask only cases whose names hold one of these, such as `1 GiB`
+    #[arg(long, value_name = "TEXT", num_args = 1..)]
+    cases: Vec<String>,
+
     /// Compare only these servers
     #[arg(long, value_name = "SERVER", num_args = 1..)]
     contenders: Vec<Kind>,
@@ -106,7 +110,7 @@ fn run(arguments: &Arguments) -> Result<Report> {
     let wanted = if arguments.contenders.is_empty() { &Kind::ALL } else { arguments.contenders.as_slice() };
     let fleet = Fleet::assemble(wanted, &PathBuf::from(TARGET))?;
     let participants = participants(&fleet);
-    let mut bench = Bench::prepare(fleet, scale, &arguments.work)?;
+    let mut bench = Bench::prepare(fleet, scale, &arguments.cases, &arguments.work)?;
     for question in &questions {
         eprintln!("== {}: {}", question.name, question.asks);
         bench.begin(question.name);

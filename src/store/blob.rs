@@ -170,6 +170,12 @@ impl Window {
         self.extent().is_resident()
     }
 
+    /// As [`Window::is_resident`], by a look at its ends and its middle alone. Enough where what stands before it was in
+    /// memory: what is evicted goes in the order in which it was read, in runs of many windows.
+    pub fn seems_resident(&self) -> bool {
+        self.extent().seems_resident()
+    }
+
     /// Reads what is in memory from `at` on, counted from the window's beginning, and gives how much that was; fewer
     /// bytes than asked for say that the next is not in memory. Never waits.
     ///

@@ -122,10 +122,19 @@ impl Extent {
 
     /// Whether it is in memory. Never waits.
     pub(super) fn is_resident(&self) -> bool {
+        self.has_resident((0..self.len).step_by(Self::STRIDE))
+    }
+
+    /// Whether it is in memory at its ends and in its middle. Never waits.
+    pub(super) fn seems_resident(&self) -> bool {
+        self.has_resident([0, self.len / 2].into_iter())
+    }
+
+    /// Whether the pages of these bytes and that of the last one are in memory.
+    fn has_resident(&self, looks: impl Iterator<Item = u64>) -> bool {
         let Some(last) = self.len.checked_sub(1) else { return true };
         let mut byte = [0];
-        let mut looks = (0..last).step_by(Self::STRIDE).chain([last]);
-        looks.all(|at| matches!(self.try_read(at, &mut byte), Ok(1)))
+        looks.chain([last]).all(|at| matches!(self.try_read(at, &mut byte), Ok(1)))
     }
 
     /// Reads what is in memory from `at` on. Never waits.

@@ -21,7 +21,7 @@ use crate::http::body::windows::Windows;
 
 /// The longest body that is read, and leaves in one write with its head, even where there is a lane: below this a
 /// second system call costs more than copying does.
-const INLINE_LIMIT: u64 = 64 << 10;
+const INLINE_LIMIT: u64 = 16 << 10;
 
 /// A body on its way.
 #[derive(Debug)]

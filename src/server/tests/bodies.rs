@@ -5,12 +5,12 @@ use crate::server::tests::lifecycle::until;
 
 /// Around every border on the way: pages, what is sent inline, windows.
 const LENGTHS: &[u64] = &[
-    0, 1, 2, 4095, 4096, 4097, 65535, 65536, 65537, 131_071, 1_048_575, 1_048_576, 1_048_577, 2_097_153,
-    5_242_880,
+    0, 1, 2, 4095, 4096, 4097, 16_383, 16_384, 16_385, 65_536, 131_071, 1_048_575, 1_048_576, 1_048_577,
+    2_097_153, 5_242_880,
 ];
 
 /// The longest body that goes in one write with its head.
-const INLINE: u64 = 65536;
+const INLINE: u64 = 16_384;
 
 /// Paths over everything: lengths from the beginning and up to the end, pieces in the middle, several at once.
 pub(super) fn paths() -> Vec<String> {
