@@ -35,6 +35,7 @@ mod status;
 mod surroundings;
 mod sync;
 mod table;
+mod uninstall;
 mod verify;
 
 use failure::Failure;
@@ -66,6 +67,7 @@ enum Command {
     MirrorConfig(mirror_config::Args),
     Preflight(Box<preflight::Args>),
     Config(config::Args),
+    Uninstall(uninstall::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -122,6 +124,7 @@ impl Cli {
             Command::Root(args) => root::run(&args),
             Command::MirrorConfig(args) => mirror_config::run(&args),
             Command::Preflight(args) => preflight::run(&args, matches),
+            Command::Uninstall(args) => uninstall::run(&args),
             Command::Config(args) => config::run(args, matches),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

@@ -27,6 +27,7 @@ mod blob;
 mod content;
 #[cfg(test)]
 mod contract;
+mod deletion;
 mod descriptors;
 mod directory;
 mod disk;
@@ -62,6 +63,7 @@ pub use append::Partial;
 pub use blob::Blob;
 pub use blob::FileRange;
 pub use blob::Window;
+pub use deletion::delete_all;
 pub use directory::Directory;
 pub use error::Error;
 pub use extent::Extent;

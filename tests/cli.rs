@@ -630,3 +630,29 @@ fn a_root_comes_and_goes() {
     }
     running.ask_until("/readyz?write", "", "HTTP/1.1 200");
 }
+
+#[test]
+fn uninstall_stops_the_server_and_deletes_its_content() {
+    let place = Place::new();
+    let payload = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/fixtures/payload.iso");
+    let root = place.text("root");
+    assert_eq!(larder(&["copy", payload, &root]).code, Some(0));
+    fs::write(place.path("root").join("notes"), "").unwrap();
+    let listed = larder(&["release", "list", "--root", &root, "--output", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+    let release = listed[0]["version"].as_str().unwrap();
+    let mut server = Running::start(&mut place.serve(&[]));
+
+    let ended = larder(&["uninstall", "--root", &root]);
+    assert!(ended.code == Some(2) && ended.stdout.contains(release), "{ended:?}");
+    let ended = larder(&["uninstall", "--root", &root, "--yes", "--in-use", release]);
+    assert!(ended.code == Some(3) && ended.stderr.contains("is in use"), "{ended:?}");
+    assert!(server.ask("GET", "/v2/", "").starts_with("HTTP/1.1 200"), "nothing happened yet");
+
+    let ended = larder(&["uninstall", "--root", &root, "--yes", "--in-use", release, "--force"]);
+    assert!(ended.code == Some(0) && ended.stdout.contains("deleted all content"), "{ended:?}");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0), "it was ended as an init system does");
+    assert!(TcpStream::connect(server.address).is_err(), "the port is free");
+    let left: Vec<_> = fs::read_dir(&root).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left, ["notes"]);
+}

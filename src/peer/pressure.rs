@@ -51,7 +51,11 @@ impl Pressure {
     }
 
     fn by(most: Percent, kernel: PathBuf) -> Self {
-        let window = Window { began: Instant::now(), waited: waited(&kernel), is_pressed: false };
+        let waited = waited(&kernel);
+        if waited.is_none() {
+            tracing::warn!(file = %kernel.display(), "the kernel does not say how hard the disk is pressed: a sync is not held back");
+        }
+        let window = Window { began: Instant::now(), waited, is_pressed: false };
         Self { most, kernel, window: Mutex::new(window) }
     }
 
