@@ -152,7 +152,7 @@ impl Report {
         write("samples.json", &(serde_json::to_string_pretty(self)? + "\n"))?;
         write("tables.md", &self.tables())?;
         write("ratios.svg", &plot::svg(self))?;
-        readme::renew(&directory.join("README.md"), &self.summary())
+        readme::renew(&directory.with_file_name("README.md"), &self.summary())
     }
 
     /// The tables of all questions.
