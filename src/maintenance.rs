@@ -4,6 +4,7 @@
 //! lowest priority, at a bounded rate, and without a lock that a request could wait for. Does not know HTTP, who asked,
 //! or how a report is printed: each of them yields a value.
 
+mod addition;
 mod attachments;
 mod background;
 pub mod copy;
@@ -20,6 +21,8 @@ pub mod scrub;
 mod tree;
 pub mod verify;
 
+pub use addition::Addition;
+pub use addition::Fault;
 pub use attachments::ATTACHED_LIMIT;
 pub use attachments::AttachError;
 pub use attachments::Attachments;

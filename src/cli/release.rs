@@ -12,9 +12,13 @@ use crate::cli::output::Format;
 use crate::cli::table;
 use crate::maintenance::releases::ReleaseStatus;
 use crate::maintenance::releases::releases;
+use crate::peer::ReleaseList;
 use crate::store::Access;
 
 mod change;
+
+/// Where the server tells how releases are doing.
+const RELEASES: &str = "/v2/_larder/releases";
 
 /// List releases, tell whether they are complete, add and remove them
 #[derive(Debug, clap::Args)]
@@ -67,10 +71,12 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
             let mut found = find(list)?;
             found.retain(|it| release.as_ref().is_none_or(|name| it.is_called(name)));
             print(&found, list.output)?;
+            let faults = faults(&list.content.hear(RELEASES).unwrap_or_default(), release.as_deref());
             if list.output == Format::Table {
-                output::print(&lacks(&found))?;
+                output::print(&(lacks(&found) + &faults))?;
             }
             let is_fine = !found.is_empty() && found.iter().all(ReleaseStatus::is_complete);
+            let is_fine = is_fine && faults.is_empty();
             Ok(if is_fine { Exit::Fine } else { Exit::ProblemFound })
         }
     }
@@ -107,6 +113,21 @@ fn lacks(found: &[ReleaseStatus]) -> String {
         text.extend(release.missing.iter().map(|it| format!("{} lacks {it}\n", release.name())));
     }
     if found.is_empty() { "there is no such release\n".to_owned() } else { text }
+}
+
+/// What the server tells is in the way of a release, or of any.
+fn faults(told: &ReleaseList, name: Option<&str>) -> String {
+    let mut text = String::new();
+    for release in &told.releases {
+        let names = [Some(&release.name), release.version.as_ref(), release.image.as_ref()];
+        let is_meant =
+            |name: &str| names.iter().flatten().any(|it| *it == name || it.ends_with(&format!("@{name}")));
+        let degraded = release.conditions.iter().find(|it| it.kind == "Degraded" && it.status == "True");
+        if let Some(why) = degraded.filter(|_| name.is_none_or(is_meant)) {
+            text += &format!("{} is degraded ({}): {}\n", release.name, why.reason, why.message);
+        }
+    }
+    text
 }
 
 #[derive(Serialize)]

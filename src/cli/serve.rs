@@ -109,7 +109,10 @@ async fn serve(config: Config, workers: &Workers) -> Result<(), Failure> {
     tasks.spawn(upkeep::purge_uploads(store.clone(), config.upload_purge.value, shutdown.clone()));
     tasks.spawn(upkeep::scrub(store.clone(), shutdown.clone()));
     let releases = api.releases().clone();
-    tasks.spawn(async move { releases.resume().await });
+    tasks.spawn(async move {
+        releases.resume().await;
+        releases.go_on_soon();
+    });
     tasks.spawn(notify::watchdog(shutdown.clone()));
     let force = files.watcher.force();
     tasks.spawn(files.watcher.run(shutdown.clone()));

@@ -148,7 +148,7 @@ where
         }
         (V::Post, R::Roots) => {
             caller.may(&Action::Administer)?;
-            roots::attach(attachments, body).await
+            roots::attach(attachments, releases, body).await
         }
         (V::Delete, R::Roots) => {
             caller.may(&Action::Administer).and_then(|()| roots::detach(attachments, query))

@@ -221,7 +221,7 @@ impl Error {
             | Self::Add(AddError::NothingAttached | AddError::Plan(PlanError::NoRelease { .. })) => {
                 StatusCode::NOT_FOUND
             }
-            Self::Removal(_) => StatusCode::CONFLICT,
+            Self::Removal(_) | Self::Add(AddError::GivenUp) => StatusCode::CONFLICT,
             Self::Add(AddError::Copy(copy::Error::Space { .. })) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Add(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Peer(_) => StatusCode::BAD_GATEWAY,

@@ -16,6 +16,7 @@ use crate::http::receive::Incoming;
 use crate::maintenance::Attachments;
 use crate::maintenance::documents::AttachRequest;
 use crate::maintenance::documents::AttachedRoots;
+use crate::peer::Releases;
 
 /// The largest request: a path of the greatest length (PATH_MAX), and the JSON around it.
 const REQUEST_LIMIT: usize = 8 * 1024;
@@ -25,9 +26,10 @@ pub(super) async fn list(attachments: &Attachments) -> Response<Body> {
     answer::json(&AttachedRoots { roots: attachments.list().await })
 }
 
-/// Attaches a root, and answers what it holds.
+/// Attaches a root, and answers what it holds. A release that was on its way from it goes on coming.
 pub(super) async fn attach<B>(
     attachments: &Attachments,
+    releases: &Releases,
     body: Incoming<'_, B>,
 ) -> Result<Response<Body>, Error>
 where
@@ -37,7 +39,9 @@ where
     let text = body.into_bytes(REQUEST_LIMIT, Error::TooLarge(REQUEST_LIMIT)).await?;
     let request: AttachRequest =
         serde_json::from_slice(&text).map_err(|error| Error::Json(error.to_string()))?;
-    Ok(answer::json(&attachments.attach(request.path).await?))
+    let attached = attachments.attach(request.path).await?;
+    releases.go_on_soon();
+    Ok(answer::json(&attached))
 }
 
 /// Detaches the root that `path` names.

@@ -3,11 +3,17 @@
 //! Knows their members, which programs rely on: new ones may come, none goes or changes. The server answers with them
 //! and the command line prints them, so that both say the same. Does not know how upkeep is done.
 
+mod add;
 mod attach;
 mod gc;
 mod release;
 mod verify;
 
+pub use add::AddError;
+pub use add::AddReport;
+pub use add::AddRequest;
+pub use add::PeerAnswer;
+pub use add::add;
 pub use attach::AttachRequest;
 pub use attach::AttachedRelease;
 pub use attach::AttachedRoot;
@@ -17,13 +23,8 @@ pub use gc::GcReport;
 pub use gc::GcRequest;
 pub use gc::KeptWhole;
 pub use gc::collect;
-pub use release::AddError;
-pub use release::AddReport;
-pub use release::AddRequest;
-pub use release::PeerAnswer;
 pub use release::RemoveReport;
 pub use release::RemoveRequest;
-pub use release::add;
 pub use release::remove;
 pub use release::resume;
 pub use verify::VerifyProblem;

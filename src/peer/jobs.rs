@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -191,6 +192,16 @@ impl Jobs {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         self.inner.tasks.spawn_on(work, &self.inner.runtime).await.ok()
+    }
+
+    /// Begins something that ends with the shutdown, whether or not anybody waits for it.
+    pub(crate) fn begin<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<Option<T>> {
+        let shutdown = self.inner.shutdown.clone();
+        let work = async move { shutdown.run_until_cancelled(work).await };
+        self.inner.tasks.spawn_on(work, &self.inner.runtime)
     }
 
     /// Waits until every job has stopped, after the shutdown was announced.

@@ -14,25 +14,21 @@ use std::time::SystemTime;
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
+use crate::maintenance::Addition;
 use crate::maintenance::documents;
-use crate::maintenance::documents::AddError;
-use crate::maintenance::documents::AddReport;
-use crate::maintenance::documents::AddRequest;
-use crate::maintenance::documents::PeerAnswer;
 use crate::maintenance::documents::RemoveReport;
 use crate::maintenance::documents::RemoveRequest;
 use crate::maintenance::releases;
-use crate::maintenance::releases::ReleaseStatus;
 use crate::maintenance::removal::RemovalError;
 use crate::maintenance::removal::Work;
 use crate::peer::Client;
-use crate::peer::JobRequest;
-use crate::peer::JobStatus;
 use crate::peer::Jobs;
 use crate::store;
 use crate::store::Store;
 
+mod adding;
 mod document;
 mod facts;
 mod transitions;
@@ -50,8 +46,6 @@ const PEER_LIMIT: Duration = Duration::from_secs(2);
 const ANSWER_LIMIT: u64 = 1024 * 1024;
 /// Where a node tells of its releases.
 const PATH: &str = "/v2/_larder/releases";
-/// Where a node is given a job.
-const JOBS_PATH: &str = "/v2/_larder/sync/jobs";
 
 /// The releases of this node. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -73,7 +67,7 @@ struct Inner {
 #[derive(Clone, Debug, Default)]
 struct UnderWay {
     removing: BTreeSet<String>,
-    adding: BTreeSet<String>,
+    adding: BTreeMap<String, CancellationToken>,
     /// A removal that the last process did not finish: of the release itself nothing may be left that tells its name.
     resumed: Option<Work>,
 }
@@ -94,7 +88,8 @@ impl Releases {
         let stored = releases::of(&inner.store).await?;
         let under_way = inner.lock().clone();
         let jobs = inner.jobs.as_ref().map(Jobs::list).unwrap_or_default();
-        let known = facts::known(stored, &jobs, &under_way);
+        let additions = Addition::pending(&inner.store).await?;
+        let known = facts::known(stored, &jobs, &additions, &under_way);
         let mut transitions = inner.transitions.lock().await;
         let transitions = match &mut *transitions {
             Some(known) => known,
@@ -138,6 +133,7 @@ impl Releases {
         }
         let inner = Arc::clone(&self.inner);
         let work = async move {
+            inner.give_up(&request).await?;
             let _turn = inner.changing.lock().await;
             inner.lock().removing.insert(request.release.clone());
             let report = documents::remove(&inner.store, &request, SystemTime::now()).await;
@@ -185,88 +181,14 @@ impl Releases {
         }
     }
 
-    /// Brings a release from an attached medium onto the disk, then has the peers take it; `None` where nothing can be
-    /// written.
-    ///
-    /// # Errors
-    /// No medium has it, or the store fails.
-    pub async fn add(&self, request: AddRequest) -> Result<Option<AddReport>, AddError> {
-        let inner = &self.inner;
-        let _turn = inner.changing.lock().await;
-        let _mark = Adding::mark(inner, &request.release);
-        let Some(mut report) = documents::add(&inner.store, &request).await? else { return Ok(None) };
-        if report.problems.is_empty() {
-            let release = releases::of(&inner.store)
-                .await?
-                .into_iter()
-                .find(|it| it.status.is_called(&request.release));
-            if let Some(release) = release {
-                report.peers = self.offer(&release.status).await;
-            }
-        }
-        tracing::info!(release = report.release, bytes = report.bytes, "release added");
-        Ok(Some(report))
-    }
-
-    /// Asks every peer to take a release from its own peers, of which this node is one.
-    async fn offer(&self, release: &ReleaseStatus) -> Vec<PeerAnswer> {
-        let digest = release.image.digest.to_string();
-        let bundle = release.bundle.as_ref().map(ToString::to_string);
-        let request =
-            JobRequest { releases: bundle.into_iter().chain([digest]).collect(), ..JobRequest::default() };
-        let body = serde_json::to_vec(&request).unwrap_or_default();
-        let mut asked = JoinSet::new();
-        for client in self.peers() {
-            let body = body.clone();
-            asked.spawn(async move { offered(&client, body).await });
-        }
-        let mut answers = asked.join_all().await;
-        answers.sort_by(|a, b| a.peer.cmp(&b.peer));
-        answers
-    }
-
     fn peers(&self) -> Vec<Client> {
         self.inner.jobs.as_ref().map(Jobs::peers).unwrap_or_default()
-    }
-}
-
-async fn offered(client: &Client, body: Vec<u8>) -> PeerAnswer {
-    let peer = client.endpoint().to_string();
-    let answer = timeout(PEER_LIMIT, client.post(JOBS_PATH, body, ANSWER_LIMIT)).await;
-    let refused = |error: String| PeerAnswer { peer: peer.clone(), job: None, error: Some(error) };
-    match answer {
-        Err(_) => refused(format!("no answer within {} s", PEER_LIMIT.as_secs())),
-        Ok(Err(error)) => refused(error.to_string()),
-        Ok(Ok(None)) => refused("it is no Larder".to_owned()),
-        Ok(Ok(Some(answer))) => match serde_json::from_slice::<JobStatus>(&answer) {
-            Ok(job) => PeerAnswer { peer, job: Some(job.id), error: None },
-            Err(error) => refused(error.to_string()),
-        },
     }
 }
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// While it lives, a release is being added.
-struct Adding<'a> {
-    inner: &'a Inner,
-    release: String,
-}
-
-impl<'a> Adding<'a> {
-    fn mark(inner: &'a Inner, release: &str) -> Self {
-        inner.lock().adding.insert(release.to_owned());
-        Self { inner, release: release.to_owned() }
-    }
-}
-
-impl Drop for Adding<'_> {
-    fn drop(&mut self) {
-        self.inner.lock().adding.remove(&self.release);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::cli::Failure;
 use crate::cli::content::Content;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::release::RELEASES;
 use crate::cli::surroundings;
 use crate::maintenance::documents;
 use crate::maintenance::documents::AddReport;
@@ -17,9 +18,6 @@ use crate::maintenance::documents::RemoveReport;
 use crate::maintenance::documents::RemoveRequest;
 use crate::store::Access;
 use crate::store::Error;
-
-/// Where the server is asked.
-const PATH: &str = "/v2/_larder/releases";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Remove {
@@ -88,7 +86,7 @@ pub(super) fn add(args: &Add) -> Result<Exit, Failure> {
             store.close().await;
             report
         })?,
-        Err(Error::Locked { .. }) => Some(args.content.ask(&runtime, PATH, &request)?),
+        Err(Error::Locked { .. }) => Some(args.content.ask(&runtime, RELEASES, &request)?),
         Err(error) => return Err(error.into()),
     };
     let report: AddReport = report.ok_or_else(|| anyhow::anyhow!("no root can be written"))?;
@@ -106,7 +104,7 @@ fn path(request: &RemoveRequest) -> String {
     let mut query: Vec<String> = request.in_use.iter().map(|it| format!("in-use={}", encoded(it))).collect();
     query.extend(request.force.then(|| "force".to_owned()));
     let (name, query) = (encoded(&request.release), query.join("&"));
-    if query.is_empty() { format!("{PATH}/{name}") } else { format!("{PATH}/{name}?{query}") }
+    if query.is_empty() { format!("{RELEASES}/{name}") } else { format!("{RELEASES}/{name}?{query}") }
 }
 
 fn removed(report: &RemoveReport) -> String {
@@ -129,6 +127,10 @@ fn added(report: &AddReport) -> String {
         BinaryBytes(report.bytes)
     );
     text.extend(report.problems.iter().map(|it| format!("problem: {it}\n")));
+    if !report.problems.is_empty() {
+        text +=
+            "it is not whole, and cannot be seen yet; a server goes on when its medium is attached again\n";
+    }
     for peer in &report.peers {
         let said = match (&peer.job, &peer.error) {
             (Some(job), _) => format!("takes it as job {job}"),

@@ -17,6 +17,7 @@ use storage_layout::parse_link;
 
 use crate::maintenance::copy::Link;
 use crate::maintenance::copy::Problem;
+use crate::maintenance::documents::AttachedRelease;
 use crate::maintenance::tree::LONGEST_LINK;
 use crate::maintenance::tree::Tree;
 use crate::maintenance::verify::chain;
@@ -70,6 +71,8 @@ pub struct Plan {
     pub(super) problems: Vec<Problem>,
     /// What is needed and known not to be in the source.
     pub(super) lacking: HashSet<Digest>,
+    /// The releases that were asked for.
+    pub(super) releases: Vec<AttachedRelease>,
 }
 
 /// A blob that is to be copied.
@@ -94,7 +97,7 @@ impl Plan {
             Selection::Repositories(names) => names.iter().try_for_each(|name| planner.named(name))?,
             Selection::Releases(names) => planner.releases(names)?,
         }
-        let Planner { links, tags, blobs, problems, lacking, .. } = planner;
+        let Planner { links, tags, blobs, problems, lacking, releases, .. } = planner;
         let is_there = |digest: &Digest| blobs.get(digest).is_some_and(Option::is_some);
         // A link to nothing is what distribution's garbage collection leaves of a layer.
         let links = links.into_iter().filter(|(_, to)| is_there(to));
@@ -102,7 +105,7 @@ impl Plan {
         let tags = tags.into_iter().map(|(from, to)| Pointer { from, to }).collect();
         let mut blobs: Vec<_> = blobs.into_values().flatten().collect();
         blobs.sort_unstable_by_key(|it| (it.position, it.digest));
-        Ok(Self { sources, blobs, links, tags, problems, lacking })
+        Ok(Self { sources, blobs, links, tags, problems, lacking, releases })
     }
 
     /// How many bytes all of it has.
@@ -123,6 +126,11 @@ impl Plan {
         Ok(missing)
     }
 
+    /// The releases that were asked for, as the source tells of them.
+    pub fn releases(&self) -> &[AttachedRelease] {
+        &self.releases
+    }
+
     /// How many blobs.
     pub fn blobs(&self) -> usize {
         self.blobs.len()
@@ -137,12 +145,13 @@ struct Planner<'a> {
     tags: BTreeMap<(RepositoryName, Tag), Digest>,
     problems: Vec<Problem>,
     lacking: HashSet<Digest>,
+    releases: Vec<AttachedRelease>,
 }
 
 impl<'a> Planner<'a> {
     fn new(tree: Tree<'a>) -> Self {
-        let (blobs, links, tags) = Default::default();
-        Self { tree, blobs, links, tags, problems: Vec::new(), lacking: HashSet::new() }
+        let (blobs, links, tags, lacking) = Default::default();
+        Self { tree, blobs, links, tags, problems: Vec::new(), lacking, releases: Vec::new() }
     }
 
     fn everything(&mut self) {

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use crate::maintenance::Addition;
+use crate::maintenance::documents::AttachedRelease;
 use crate::maintenance::releases::Held;
 use crate::maintenance::removal::Work;
 use crate::peer::JobStatus;
@@ -38,8 +40,29 @@ impl Known {
 }
 
 /// All releases that are here or on their way.
-pub(super) fn known(stored: Vec<Held>, jobs: &[JobStatus], under_way: &UnderWay) -> Vec<Known> {
-    let mut known: Vec<_> = stored.into_iter().map(of_store).collect();
+pub(super) fn known(
+    stored: Vec<Held>,
+    jobs: &[JobStatus],
+    additions: &[Addition],
+    under_way: &UnderWay,
+) -> Vec<Known> {
+    joined(stored.into_iter().map(of_store).collect(), jobs, additions, under_way)
+}
+
+fn joined(
+    mut known: Vec<Known>,
+    jobs: &[JobStatus],
+    additions: &[Addition],
+    under_way: &UnderWay,
+) -> Vec<Known> {
+    for addition in additions {
+        match known.iter_mut().find(|it| it.names.iter().any(|name| addition.is_called(name))) {
+            // What is whole on the disk came some other way.
+            Some(known) if known.since.is_some() && known.facts.is_complete() => {}
+            Some(known) => known.facts.fault = Some(interruption(addition, &known.facts.media)),
+            None => known.push(of_addition(addition)),
+        }
+    }
     for job in jobs.iter().filter(|it| concerns_now(&it.state)) {
         for arrival in arrivals(job) {
             let coming = of_job(job, &arrival);
@@ -65,10 +88,16 @@ pub(super) fn known(stored: Vec<Held>, jobs: &[JobStatus], under_way: &UnderWay)
     for release in &mut known {
         let is_among =
             |names: &std::collections::BTreeSet<String>| names.iter().any(|it| release.is_called(it));
-        let (is_removed, is_added) = (is_among(&under_way.removing), is_among(&under_way.adding));
-        release.facts.is_removed |= is_removed;
-        if is_added {
+        release.facts.is_removed |= is_among(&under_way.removing);
+        let is_added = |asked: &String| {
+            let noted = additions.iter().find(|it| it.asked == *asked);
+            release.is_called(asked)
+                || noted.is_some_and(|it| release.names.iter().any(|name| it.is_called(name)))
+        };
+        if under_way.adding.keys().any(is_added) {
             release.facts.installing = Some("it is copied from a medium".to_owned());
+            // It is being tried again.
+            release.facts.fault = None;
         }
     }
     known
@@ -95,6 +124,34 @@ fn of_store(held: Held) -> Known {
             ..Facts::default()
         },
     }
+}
+
+/// A release that was on its way from a medium that is not here.
+fn of_addition(addition: &Addition) -> Known {
+    let AttachedRelease { digest, version, bundle, .. } = addition.release.clone();
+    Known {
+        names: bundle.iter().chain(&version).chain([&digest]).cloned().collect(),
+        version,
+        bundle,
+        digest: Some(digest),
+        bytes: 0,
+        since: None,
+        facts: Facts { fault: Some(interruption(addition, &[])), ..Facts::default() },
+    }
+}
+
+/// Why a release that was on its way from a medium does not come.
+fn interruption(addition: &Addition, media: &[String]) -> (String, String) {
+    let fault = addition.fault.as_ref();
+    let why = fault.map_or_else(|| "Larder ended meanwhile".to_owned(), |it| it.message.clone());
+    if media.is_empty() {
+        let from: Vec<_> = addition.from.iter().map(|it| it.display().to_string()).collect();
+        let message =
+            format!("it goes on when its medium is attached again (it came from {}): {why}", from.join(", "));
+        return ("ReleaseNotMounted".to_owned(), message);
+    }
+    let reason = fault.map_or_else(|| "ReleaseImageNotAvailable".to_owned(), |it| it.reason.clone());
+    (reason, format!("it did not come whole from {}: {why}", media.join(", ")))
 }
 
 /// A release of which only what a removal has left is here.
@@ -159,5 +216,70 @@ fn of_job(job: &JobStatus, arrival: &Arrival) -> Known {
         bytes: 0,
         since: None,
         facts: Facts { installing, fault, ..Facts::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::maintenance::Fault;
+
+    fn addition() -> Addition {
+        Addition {
+            asked: "4.22.1".into(),
+            release: AttachedRelease {
+                digest: "sha256:ab".into(),
+                version: Some("4.22.1".into()),
+                bundle: Some("ocp-release-bundle-4.22.1-x86_64".into()),
+                complete: true,
+            },
+            from: vec!["/dev/sr0".into()],
+            fault: Some(Fault { reason: "StorageError".into(), message: "the disk is gone".into() }),
+        }
+    }
+
+    fn held(media: &[&str], is_on_disk: bool) -> Known {
+        let facts = Facts {
+            media: media.iter().map(|it| (*it).to_owned()).collect(),
+            images: Some((2, 2)),
+            ..Facts::default()
+        };
+        Known { since: is_on_disk.then_some(SystemTime::UNIX_EPOCH), facts, ..of_addition(&addition()) }
+    }
+
+    fn holding(known: &Known) -> String {
+        let conditions = known.facts.conditions();
+        let holding = conditions.iter().filter(|it| it.holds);
+        holding.map(|it| format!("{}:{}", it.kind.as_str(), it.reason)).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn how_a_release_does_that_was_interrupted_on_its_way() {
+        let adding = UnderWay {
+            adding: [("4.22.1".to_owned(), CancellationToken::new())].into(),
+            ..UnderWay::default()
+        };
+        let idle = UnderWay::default();
+        for (case, stored, under_way, expected) in [
+            ("its medium is gone", None, &idle, "Degraded:ReleaseNotMounted"),
+            (
+                "its medium is back",
+                Some(held(&["/dev/sr0"], false)),
+                &idle,
+                "Mounted:ReleaseMounted Available:ReleaseImageAvailable Degraded:StorageError",
+            ),
+            ("it is tried again", None, &adding, "Installing:ReleaseInstalling"),
+            ("it came from a peer", Some(held(&[], true)), &idle, "Available:ReleaseImageAvailable"),
+        ] {
+            let known = joined(stored.into_iter().collect(), &[], &[addition()], under_way);
+            assert_eq!(known.iter().map(holding).collect::<Vec<_>>(), [expected], "{case}");
+        }
+        let [.., degraded] = of_addition(&addition()).facts.conditions();
+        assert_eq!(
+            degraded.message,
+            "it goes on when its medium is attached again (it came from /dev/sr0): the disk is gone"
+        );
     }
 }

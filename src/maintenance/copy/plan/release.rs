@@ -6,6 +6,7 @@ use storage_layout::Entry;
 use crate::maintenance::copy::PlanError;
 use crate::maintenance::copy::Problem;
 use crate::maintenance::copy::plan::Planner;
+use crate::maintenance::documents::AttachedRelease;
 use crate::maintenance::releases;
 use crate::maintenance::releases::ReleaseStatus;
 use crate::maintenance::verify::chain;
@@ -24,6 +25,7 @@ impl Planner<'_> {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(PlanError::NoRelease { name: name.clone(), known });
             };
+            self.releases.push(AttachedRelease::from(release));
             self.release(release)?;
         }
         Ok(())
