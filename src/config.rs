@@ -141,6 +141,9 @@ pub struct Auth {
     pub push_users: Option<Setting<BTreeSet<String>>>,
     /// The users of the htpasswd file who may administer.
     pub admin_users: Option<Setting<BTreeSet<String>>>,
+    /// How long a credential that was changed, in a file that clients are checked against or that peers are shown, counts
+    /// beside the new one.
+    pub overlap: Setting<Duration>,
 }
 
 /// Whose rules fill what nobody said.
@@ -317,6 +320,7 @@ impl Auth {
             anonymous: or(given.anonymous.clone(), Rights::NONE),
             push_users: given.push_users.clone(),
             admin_users: given.admin_users.clone(),
+            overlap: or(given.credentials_overlap.clone(), defaults::CREDENTIALS_OVERLAP),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who is asking: the credentials that operators' files hold, checked at the cost of bcrypt once.
 //!
-//! Knows the files in force, which credentials were found right or wrong a
-//! while ago, and who has been guessing. Does not know what an identity may do
+//! Knows the files in force and what they said until a moment ago, which
+//! credentials were found right or wrong a while ago, and who has been guessing. Does not know what an identity may do
 //! (`auth`) or how a refusal looks on the wire (`http`).
 
 use std::net::IpAddr;
@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use crate::auth::Authorization;
 use crate::auth::Credential;
@@ -24,13 +25,16 @@ use crate::auth::TOKEN_LIFETIME;
 use crate::auth::TokenKey;
 use crate::metrics::AuthFailure;
 use crate::metrics::AuthMetrics;
+use crate::reload::Succession;
 use crate::reload::Watched;
 
+mod files;
 mod guesses;
 mod verdicts;
 
+use files::Files;
+use files::Verdict;
 use guesses::Guesses;
-use verdicts::Verdict;
 use verdicts::Verdicts;
 
 /// The credentials in force and who may do what with them. Cheap to clone.
@@ -58,9 +62,9 @@ pub struct Sources {
     /// What a client is asked to sign in to.
     pub realm: String,
     /// Users and their hashes.
-    pub htpasswd: Option<Watched<Htpasswd>>,
+    pub htpasswd: Option<Watched<Succession<Htpasswd>>>,
     /// The entries for this registry.
-    pub pull_secret: Option<Watched<PullSecret>>,
+    pub pull_secret: Option<Watched<Succession<PullSecret>>>,
 }
 
 /// Nobody could be identified.
@@ -153,9 +157,12 @@ impl Credentials {
         }
     }
 
-    /// A token for those of `scopes` that `identity` has rights to, and how long it counts.
+    /// A token for those of `scopes` that `identity` has rights to, and how long it counts: no longer than what proved
+    /// the identity.
     pub fn issue_token(&self, identity: &Identity, scopes: &[Scope], now: SystemTime) -> (String, Duration) {
-        (self.inner.token_key.issue(&identity.token_for(scopes), now), TOKEN_LIFETIME)
+        let left = |until| Instant::from_std(until).saturating_duration_since(Instant::now());
+        let lifetime = identity.until().map_or(TOKEN_LIFETIME, |until| left(until).min(TOKEN_LIFETIME));
+        (self.inner.token_key.issue(&identity.token_for(scopes), now, lifetime), lifetime)
     }
 
     fn holder(&self, token: &str, now: SystemTime) -> Result<Identity, Rejected> {
@@ -175,9 +182,10 @@ impl Credentials {
     ) -> Result<Identity, Rejected> {
         let inner = &self.inner;
         let check = self.check(credential.clone(), files.clone(), origin);
+        let (user, policy) = (&credential.user, self.policy());
         match inner.verdicts.find_or(&credential, &files, check).await? {
-            Verdict::Htpasswd => Ok(self.policy().htpasswd_user(&credential.user)),
-            Verdict::PullSecret => Ok(self.policy().pull_secret_user(&credential.user)),
+            Verdict::Htpasswd(standing) => Ok(standing.limit(policy.htpasswd_user(user))),
+            Verdict::PullSecret(standing) => Ok(standing.limit(policy.pull_secret_user(user))),
             Verdict::Wrong => {
                 inner.metrics.failed(AuthFailure::Wrong);
                 Err(Rejected::WrongCredential)
@@ -199,7 +207,7 @@ impl Credentials {
         let _place = inner.queue.try_acquire().map_err(|_| busy())?;
         // Neither semaphore is ever closed.
         let _turn = inner.bcrypt.acquire().await.map_err(|_| busy())?;
-        let verdict = spawn_blocking(move || (files.verify(&credential), credential)).await;
+        let verdict = spawn_blocking(move || (files.verify(&credential, Instant::now()), credential)).await;
         let (verdict, credential) = verdict.map_err(|error| {
             tracing::error!(%error, "checking a credential came to an end");
             Rejected::Busy
@@ -211,39 +219,6 @@ impl Credentials {
             inner.guesses.forgive(address);
         }
         Ok(verdict)
-    }
-}
-
-/// The files in force at one moment: a verdict is about these.
-#[derive(Clone, Debug)]
-struct Files {
-    htpasswd: Option<Arc<Htpasswd>>,
-    pull_secret: Option<Arc<PullSecret>>,
-}
-
-impl Files {
-    fn current(sources: &Sources) -> Self {
-        Self {
-            htpasswd: sources.htpasswd.as_ref().map(Watched::current),
-            pull_secret: sources.pull_secret.as_ref().map(Watched::current),
-        }
-    }
-
-    /// Takes as long as bcrypt, unless only the pull secret can know the user. What htpasswd gives includes what
-    /// the pull secret does, so it is asked first where it has the user.
-    fn verify(&self, credential: &Credential) -> Verdict {
-        let by_secret = self.pull_secret.as_ref().is_some_and(|secret| secret.verify(credential));
-        let by_htpasswd = match &self.htpasswd {
-            Some(htpasswd) if !by_secret || htpasswd.contains(&credential.user) => {
-                htpasswd.verify(credential)
-            }
-            _ => false,
-        };
-        match (by_htpasswd, by_secret) {
-            (true, _) => Verdict::Htpasswd,
-            (false, true) => Verdict::PullSecret,
-            (false, false) => Verdict::Wrong,
-        }
     }
 }
 

@@ -10,6 +10,8 @@
 //! never a repository, a digest, a client or a user.
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -319,6 +321,16 @@ impl Default for StoreMetrics {
 pub struct ReloadMetrics {
     reloads: Family<[(&'static str, &'static str); 2], Counter>,
     certificate: Family<NamedLabel, Gauge>,
+    presented: Arc<Mutex<Option<Presented>>>,
+}
+
+/// The certificate that clients are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presented {
+    /// Its serial number in hexadecimal.
+    pub serial: String,
+    /// Until when it is valid.
+    pub not_after: SystemTime,
 }
 
 /// How reading a changed file ended.
@@ -351,6 +363,13 @@ impl ReloadMetrics {
         self.certificate.clear();
         let gauge = self.certificate.get_or_create_owned(&[("serial", serial.to_owned())]);
         gauge.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let presented = Presented { serial: serial.to_owned(), not_after };
+        *self.presented.lock().unwrap_or_else(PoisonError::into_inner) = Some(presented);
+    }
+
+    /// The certificate that was said last; `None` without TLS.
+    pub fn presented(&self) -> Option<Presented> {
+        self.presented.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn register(&self, to: &mut Registry) {
@@ -418,6 +437,7 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
         }
         assert!(!text.contains(r#"serial="01""#), "a certificate that was replaced is gone");
+        assert_eq!(metrics.reload.presented().map(|it| it.serial), Some("0a".to_owned()));
         assert!(text.ends_with("# EOF\n"));
     }
 

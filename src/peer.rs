@@ -26,10 +26,10 @@ mod sources;
 mod survey;
 mod tee;
 mod transfer;
+mod trust;
 
 pub use client::Client;
 pub use dialer::Dialer;
-pub use dialer::Trust;
 pub use endpoint::Endpoint;
 pub use endpoint::EndpointError;
 pub use error::Error;
@@ -56,3 +56,4 @@ pub use releases::ReleaseDocument;
 pub use releases::ReleaseList;
 pub use releases::Releases;
 pub use selection::Selection;
+pub use trust::Trust;

@@ -18,12 +18,17 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use tokio::time::sleep;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::ReloadMetrics;
 
 mod group;
+mod succession;
+
+pub use succession::Succession;
 
 use group::Group;
 use group::Look;
@@ -33,6 +38,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How many may ask at the same time for files to be read.
 const FORCE_LIMIT: usize = 4;
+
+/// How long whoever asked for it waits for files to be read: what they lie on may not answer at all.
+const FORCE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A value that comes from an operator's file and follows it. Clones follow the same file.
 #[derive(Debug)]
@@ -84,7 +92,7 @@ impl Watcher {
         &mut self,
         what: &'static str,
         path: PathBuf,
-        parse: impl Fn(&[u8]) -> Result<T, E> + Send + 'static,
+        mut parse: impl FnMut(&[u8]) -> Result<T, E> + Send + 'static,
     ) -> Result<Watched<T>, Error>
     where
         T: Send + Sync + 'static,
@@ -102,7 +110,7 @@ impl Watcher {
         &mut self,
         what: &'static str,
         paths: [PathBuf; N],
-        parse: impl Fn(&[Vec<u8>; N]) -> Result<T, E> + Send + 'static,
+        mut parse: impl FnMut(&[Vec<u8>; N]) -> Result<T, E> + Send + 'static,
     ) -> Result<Watched<T>, Error>
     where
         T: Send + Sync + 'static,
@@ -113,6 +121,34 @@ impl Watcher {
         self.reports.add(Report { what, paths: group.paths(), problem: None });
         self.groups.push(Box::new(group));
         Ok(watched)
+    }
+
+    /// [`watch_group`](Self::watch_group) for secrets that others go on presenting for a while after they were changed
+    /// here: for `overlap`, what the files said before comes with what they say.
+    ///
+    /// # Errors
+    /// One of them cannot be read, or they do not parse.
+    pub fn watch_succession<const N: usize, T, E>(
+        &mut self,
+        what: &'static str,
+        paths: [PathBuf; N],
+        overlap: Duration,
+        mut parse: impl FnMut(&[Vec<u8>; N]) -> Result<T, E> + Send + 'static,
+    ) -> Result<Watched<Succession<T>>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut last: Option<Succession<T>> = None;
+        self.watch_group(what, paths, move |contents| {
+            let value = parse(contents)?;
+            let readings = match &last {
+                Some(last) => last.followed_by(value, overlap, Instant::now()),
+                None => Succession::first(value),
+            };
+            last = Some(readings.clone());
+            Ok::<_, E>(readings)
+        })
     }
 
     /// What became of the last look at every file; stays current while the watcher runs.
@@ -161,12 +197,15 @@ pub struct Force(mpsc::Sender<Done>);
 type Done = oneshot::Sender<()>;
 
 impl Force {
-    /// Comes back when every file has been read, or the watcher does not run.
+    /// Comes back when every file has been read, or the watcher does not run, or it takes too long.
     pub async fn read_all(&self) {
         let (done, read) = oneshot::channel();
-        if self.0.send(done).await.is_ok() {
-            let _ = read.await;
-        }
+        let reading = async {
+            if self.0.send(done).await.is_ok() {
+                let _ = read.await;
+            }
+        };
+        let _in_time = timeout(FORCE_PATIENCE, reading).await;
     }
 }
 

@@ -14,6 +14,7 @@ use larder::auth::UserRule;
 use larder::credentials::Credentials;
 use larder::credentials::Sources;
 use larder::metrics::AuthMetrics;
+use larder::reload::Succession;
 use larder::reload::Watched;
 
 pub(crate) fn bench(criterion: &mut Criterion) {
@@ -35,7 +36,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     let sources = Sources {
         policy: Policy::closed(UserRule::All, UserRule::All),
         realm: "benches".to_owned(),
-        htpasswd: Some(Watched::fixed(file)),
+        htpasswd: Some(Watched::fixed(Succession::first(file))),
         pull_secret: None,
     };
     let credentials = Credentials::new(sources, b"secret", AuthMetrics::default());

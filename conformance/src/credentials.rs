@@ -32,3 +32,9 @@ pub(crate) fn write_pull_secret(path: &Path, hosts: &[&str]) -> Result<()> {
         hosts.iter().map(|host| ((*host).to_owned(), json!({ "auth": auth }))).collect();
     Ok(fs::write(path, json!({ "auths": auths }).to_string())?)
 }
+
+/// Puts a new file in the place of an old one, as a careful editor does.
+pub(crate) fn replace(path: &Path, content: &str) -> Result<()> {
+    fs::write(path.with_extension("new"), content)?;
+    Ok(fs::rename(path.with_extension("new"), path)?)
+}

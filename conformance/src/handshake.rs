@@ -156,12 +156,7 @@ fn trusting(identity: &Identity) -> Result<Arc<ClientConfig>> {
 pub(crate) fn reloaded(bench: &Bench) -> Result<String> {
     let (old, new) = (Authority::new()?, Authority::new()?);
     let mount = bench.directory().join("mount");
-    old.issue(&mount.join("..2026_1"))?;
-    symlink("..2026_1", mount.join("..data"))?;
-    for file in ["tls.crt", "tls.key"] {
-        symlink(format!("..data/{file}"), mount.join(file))?;
-    }
-    let identity = Identity { certificate: mount.join("tls.crt"), key: mount.join("tls.key") };
+    let identity = old.mount(&mount, "..2026_1")?;
     let root = bench.directory().join("root");
     let registry = bench.registry(&Setup::new(&root).tls(&identity, old.client(&["http/1.1"])?))?;
     let mut kept = shake(&registry.endpoint, &old.client(&["http/1.1"])?)?;
@@ -184,7 +179,7 @@ pub(crate) fn reloaded(bench: &Bench) -> Result<String> {
 }
 
 /// What a kubelet does to a mounted Secret.
-fn swap(mount: &Path, version: &str) -> Result<()> {
+pub(crate) fn swap(mount: &Path, version: &str) -> Result<()> {
     symlink(version, mount.join("..data_tmp"))?;
     Ok(fs::rename(mount.join("..data_tmp"), mount.join("..data"))?)
 }

@@ -46,6 +46,7 @@ mod proxy;
 mod release;
 mod release_commands;
 mod report;
+mod rotation;
 mod server;
 mod step;
 mod store_tree;

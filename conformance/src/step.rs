@@ -26,6 +26,7 @@ use crate::nodes;
 use crate::packages;
 use crate::payload;
 use crate::release_commands;
+use crate::rotation;
 use crate::suite;
 use crate::sync_speed;
 use crate::tools::Provided;
@@ -116,6 +117,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("tls", "versions, groups, protocols", &[], handshake::negotiated),
     step("tls-keys", "every form of private key", &[Tool::Openssl], handshake::keys),
     step("tls-reload", "a new certificate without a restart", &[], handshake::reloaded),
+    step("rotation", "certificate, authority, htpasswd and pull secret replaced under pulls and a sync", &[], rotation::under_load),
 ];
 
 /// Steps that run only when they are named: what they show takes minutes, and a machine that does nothing else.

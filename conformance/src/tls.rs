@@ -1,6 +1,7 @@
 //! Certificates that the harness makes, and clients that trust them.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +56,17 @@ impl Authority {
         Ok(identity)
     }
 
+    /// Writes a certificate and its key as the mount of a Secret shows them: by a symlink to `version` of it, which
+    /// [`swap`](crate::handshake::swap) replaces.
+    pub(crate) fn mount(&self, mount: &Path, version: &str) -> Result<Identity> {
+        self.issue(&mount.join(version))?;
+        symlink(version, mount.join("..data"))?;
+        for file in ["tls.crt", "tls.key"] {
+            symlink(format!("..data/{file}"), mount.join(file))?;
+        }
+        Ok(Identity { certificate: mount.join("tls.crt"), key: mount.join("tls.key") })
+    }
+
     /// Writes the authority's own certificate to `path`.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         fs::create_dir_all(path.parent().context("a file has a directory")?)?;
@@ -63,9 +75,7 @@ impl Authority {
 
     /// A client that trusts this authority and nobody else, and speaks `protocols` by ALPN.
     pub(crate) fn client(&self, protocols: &[&str]) -> Result<Arc<ClientConfig>> {
-        let mut config = ClientConfig::builder().with_root_certificates(self.roots()?).with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Ok(Arc::new(config))
+        trusting(&[self], protocols)
     }
 
     /// This authority alone.
@@ -74,4 +84,15 @@ impl Authority {
         roots.add(CertificateDer::from(self.issuer.der().to_vec()))?;
         Ok(roots)
     }
+}
+
+/// A client that trusts these authorities and nobody else, and speaks `protocols` by ALPN.
+pub(crate) fn trusting(authorities: &[&Authority], protocols: &[&str]) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.extend(authority.roots()?.roots);
+    }
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Ok(Arc::new(config))
 }

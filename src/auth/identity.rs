@@ -1,6 +1,7 @@
 //! `Identity`, `Action` and `authorize`: the one place that decides.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use storage_layout::RepositoryName;
 
@@ -15,6 +16,8 @@ pub struct Identity {
     user: Option<Arc<str>>,
     grant: Grant,
     sign_in: SignIn,
+    /// When it is no longer that of whoever presented the credential; `None` while the credential is in force.
+    until: Option<Instant>,
 }
 
 /// What was granted.
@@ -37,16 +40,29 @@ pub(super) enum SignIn {
 
 impl Identity {
     pub(super) fn anonymous(rights: Rights, sign_in: SignIn) -> Self {
-        Self { user: None, grant: Grant::Rights(rights), sign_in }
+        Self { user: None, grant: Grant::Rights(rights), sign_in, until: None }
     }
 
     pub(super) fn user(name: &str, rights: Rights) -> Self {
-        Self { user: Some(name.into()), grant: Grant::Rights(rights), sign_in: SignIn::CannotHelp }
+        let (user, grant) = (Some(name.into()), Grant::Rights(rights));
+        Self { user, grant, sign_in: SignIn::CannotHelp, until: None }
     }
 
     /// Whoever holds a token, for what it is for.
     pub(super) fn holder(token: Token) -> Self {
-        Self { user: token.user, grant: Grant::Scopes(token.scopes), sign_in: SignIn::CannotHelp }
+        let Token { user, scopes } = token;
+        Self { user, grant: Grant::Scopes(scopes), sign_in: SignIn::CannotHelp, until: None }
+    }
+
+    /// The same, proved by a credential that was replaced and counts no longer than this.
+    #[must_use]
+    pub fn no_longer_than(self, until: Instant) -> Self {
+        Self { until: Some(until), ..self }
+    }
+
+    /// When the credential that proved it ceases to count; `None` while it is in force.
+    pub fn until(&self) -> Option<Instant> {
+        self.until
     }
 
     /// The name a credential proved; `None` for anybody.

@@ -2,7 +2,7 @@
 //!
 //! A pull secret (`.dockerconfigjson`, containers-auth.json(5)) is written for clients: it maps the names of
 //! registries to what to send them. Read by the registry itself, the entries for its own names are what it
-//! has to accept. Only digests of those are kept.
+//! has to accept. Only digests of those are kept, and the names of their users.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,7 +19,13 @@ use crate::auth::Credential;
 /// The accepted credentials of a pull secret.
 #[derive(Clone)]
 pub struct PullSecret {
-    accepted: Vec<[u8; 32]>,
+    accepted: Vec<Accepted>,
+}
+
+#[derive(Clone)]
+struct Accepted {
+    user: Box<str>,
+    digest: [u8; 32],
 }
 
 /// A pull secret that cannot be used.
@@ -68,7 +74,7 @@ impl PullSecret {
         for (host, entry) in file.auths.iter().filter(|(host, _)| hosts.contain(host)) {
             let credential =
                 entry.credential().ok_or_else(|| PullSecretError::BadEntry { host: host.clone() })?;
-            accepted.push(digest(&credential));
+            accepted.push(Accepted { digest: digest(&credential), user: credential.user });
         }
         if accepted.is_empty() {
             return Err(PullSecretError::NoEntry { names: hosts.to_string() });
@@ -79,8 +85,13 @@ impl PullSecret {
     /// Whether the credential is among them. Takes the same time whichever it is or resembles.
     pub fn verify(&self, credential: &Credential) -> bool {
         let presented = digest(credential);
-        let any = self.accepted.iter().fold(Choice::from(0), |any, one| any | one.ct_eq(&presented));
+        let any = self.accepted.iter().fold(Choice::from(0), |any, one| any | one.digest.ct_eq(&presented));
         any.into()
+    }
+
+    /// Whether there is a credential of this user.
+    pub fn contains(&self, user: &str) -> bool {
+        self.accepted.iter().any(|it| &*it.user == user)
     }
 }
 
@@ -256,6 +267,9 @@ mod tests {
             ("", "", false),
         ] {
             assert_eq!(secret.verify(&credential(user, password)), accepted, "{user}:{password}");
+        }
+        for (user, known) in [("openshift", true), ("plain", true), ("other", false), ("", false)] {
+            assert_eq!(secret.contains(user), known, "{user}");
         }
         assert_eq!(format!("{secret:?}"), "PullSecret(3 credentials)");
     }

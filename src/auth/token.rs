@@ -44,7 +44,7 @@ pub enum TokenError {
     Expired,
 }
 
-/// How long a token counts. A transfer that began with one is never cut off by it, so it need not be long, and it
+/// How long a token counts at most. A transfer that began with one is never cut off by it, so it need not be long, and it
 /// is how long a user who was removed may still pull.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
 
@@ -60,14 +60,11 @@ impl TokenKey {
         Self(keyed(&derived))
     }
 
-    /// Signs a token that counts for [`TOKEN_LIFETIME`] from `now`.
-    pub fn issue(&self, token: &Token, now: SystemTime) -> String {
+    /// Signs a token that counts for `lifetime` from `now`.
+    pub fn issue(&self, token: &Token, now: SystemTime, lifetime: Duration) -> String {
         let scopes = token.scopes.iter().map(ToString::to_string).collect();
-        let claims = Claims {
-            user: token.user.as_deref().map(Into::into),
-            expires: seconds(now + TOKEN_LIFETIME),
-            scopes,
-        };
+        let claims =
+            Claims { user: token.user.as_deref().map(Into::into), expires: seconds(now + lifetime), scopes };
         // Text, numbers and lists of text always have a JSON form.
         let claims = BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).unwrap_or_default());
         let mac = self.0.clone().chain_update(claims.as_bytes()).finalize().into_bytes();
@@ -129,7 +126,7 @@ mod tests {
         let key = TokenKey::new(b"secret");
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
         for user in [None, Some("openshift")] {
-            let text = key.issue(&token(user), now);
+            let text = key.issue(&token(user), now, TOKEN_LIFETIME);
             assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{text}");
             let last = now + TOKEN_LIFETIME - Duration::from_secs(1);
             assert_eq!(TokenKey::new(b"secret").read(&text, last), Ok(token(user)));
@@ -141,7 +138,7 @@ mod tests {
     #[test]
     fn a_token_that_was_changed_does_not_count() {
         let key = TokenKey::new(b"secret");
-        let text = key.issue(&token(Some("u")), UNIX_EPOCH);
+        let text = key.issue(&token(Some("u")), UNIX_EPOCH, TOKEN_LIFETIME);
         let (claims, mac) = text.split_once('.').unwrap();
         let other = BASE64_URL_SAFE_NO_PAD.encode(br#"{"exp":99999999999,"scope":["repository:a:*"]}"#);
         for forged in [

@@ -24,6 +24,7 @@ use crate::config::LogLevel;
 use crate::config::Refused;
 use crate::config::Setting;
 use crate::config::Source;
+use crate::config::defaults::LONGEST_CREDENTIALS_OVERLAP;
 use crate::config::duration;
 use crate::metrics::ReloadMetrics;
 use crate::reload::Watcher;
@@ -80,6 +81,11 @@ pub(super) struct Settings {
     /// Let these users of the htpasswd file administer: sync, releases, garbage collection [default: none]
     #[arg(long, value_name = "USER", env = "LARDER_ADMIN_USER", hide_env_values = true, help_heading = RIGHTS)]
     admin_user: Vec<String>,
+    /// How long a password that was changed in any of these files counts beside the new one, such as `30m`; at most `168h`.
+    /// Who is removed is out at once, and a restart ends it [default: 0s]
+    #[arg(long, value_name = "TIME", env = "LARDER_CREDENTIALS_OVERLAP", hide_env_values = true)]
+    #[arg(help_heading = RIGHTS, value_parser = parse_overlap)]
+    credentials_overlap: Option<Duration>,
     /// Let everybody do this from everywhere without a credential: `pull`, `push`, `administer`. Without any
     /// credential file everybody may pull, and who is on this host may do everything
     #[arg(long, value_name = "RIGHT", value_delimiter = ',', help_heading = RIGHTS)]
@@ -165,6 +171,7 @@ impl Settings {
                 some(!self.allow_anonymous.is_empty())
                     .map(|()| self.allow_anonymous.iter().copied().collect()),
             ),
+            credentials_overlap: origins.of("credentials_overlap", self.credentials_overlap),
             peers: origins.of("peer", some(!self.peer.is_empty()).map(|()| self.peer.clone())),
             peer_ca: origins.of("peer_ca", self.peer_ca.clone()),
             peer_auth: origins.of("peer_auth", self.peer_auth.clone()),
@@ -203,6 +210,12 @@ fn split_paths(paths: &[PathBuf]) -> Vec<PathBuf> {
 
 fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     duration::parse(text).ok_or("expected a duration such as `10s`")
+}
+
+fn parse_overlap(text: &str) -> Result<Duration, &'static str> {
+    let overlap = parse_duration(text)?;
+    let is_short = overlap <= LONGEST_CREDENTIALS_OVERLAP;
+    is_short.then_some(overlap).ok_or("a password that was changed counts for `168h` at most")
 }
 
 fn parse_level(text: &str) -> Result<LogLevel, &'static str> {

@@ -96,7 +96,15 @@ struct Status {
     free_bytes: Option<u64>,
     connections: i64,
     requests: i64,
+    certificate: Option<Certificate>,
     files: Vec<File>,
+}
+
+/// The one that a client is shown who connects now.
+#[derive(Deserialize)]
+struct Certificate {
+    serial: String,
+    not_after: String,
 }
 
 #[derive(Deserialize)]
@@ -142,6 +150,10 @@ impl Status {
             ["connections".to_owned(), self.connections.to_string()],
             ["requests".to_owned(), self.requests.to_string()],
         ]);
+        let presented = self.certificate.iter();
+        rows.extend(
+            presented.map(|it| ["serial".to_owned(), format!("{}, until {}", it.serial, it.not_after)]),
+        );
         rows.extend(self.files.iter().map(|file| [file.what.clone(), file.word()]));
         table::lay_out(["WHAT", "STATE"], &rows)
     }
@@ -185,7 +197,7 @@ mod tests {
         let answer = r#"{"version":"1.2.3","uptime_seconds":3720,"roots":["/a","/b.iso","/dev/sr0"],"attached":[{"path":"/dev/sr0","releases":[{"digest":"sha256:ab",
             "version":"4.19.1","complete":true}]}],"readable":{"ok":true},
             "writable":{"ok":false,"problem":"the registry is read-only"},"media":[{"medium":"/b.iso","faults":2,"last":"a sector"}],"free_bytes":1610612736,"connections":3,
-            "requests":1,"files":[{"what":"htpasswd","paths":["/h"]},
+            "requests":1,"certificate":{"serial":"0a1b","not_after":"2036-01-01T00:00:00Z"},"files":[{"what":"htpasswd","paths":["/h"]},
             {"what":"certificate","paths":["/c","/k"],"problem":"cannot read certificate `/c`"}],"newer":1}"#;
         let status: Status = serde_json::from_str(answer).unwrap();
         assert_eq!(
@@ -203,6 +215,7 @@ medium       /b.iso failed 2 reads; the last: a sector
 free         1.5 GiB
 connections  3
 requests     1
+serial       0a1b, until 2036-01-01T00:00:00Z
 htpasswd     /h
 certificate  the last good one is in force: cannot read certificate `/c`
 "

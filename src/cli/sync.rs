@@ -153,7 +153,8 @@ async fn here(job: Job, root: PathBuf, args: &Args) -> Result<JobStatus, Failure
         error => Failure::new(error),
     })?;
     let mut watcher = Watcher::new(ReloadMetrics::default());
-    let dialer = Dialer::new(trust(args.peer_ca.clone(), args.peer_auth.clone(), &mut watcher)?);
+    let dialer =
+        Dialer::new(trust(args.peer_ca.clone(), args.peer_auth.clone(), Duration::ZERO, &mut watcher)?);
     let shutdown = CancellationToken::new();
     let jobs = Jobs::new(store.clone(), dialer, Vec::new(), shutdown.clone());
     let id = job.id().clone();

@@ -87,7 +87,12 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let report = match args.content.open(access) {
         Ok(store) => {
             let mut watcher = Watcher::new(ReloadMetrics::default());
-            let dialer = Dialer::new(trust(args.peer_ca.clone(), args.peer_auth.clone(), &mut watcher)?);
+            let dialer = Dialer::new(trust(
+                args.peer_ca.clone(),
+                args.peer_auth.clone(),
+                Duration::ZERO,
+                &mut watcher,
+            )?);
             let menders =
                 Menders::new(store.clone(), Arc::default(), &dialer, &endpoints, request.bytes_per_second);
             here(&runtime, &store, &request, &menders)?

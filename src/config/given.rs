@@ -46,6 +46,7 @@ pub struct Given {
     pub anonymous: Option<Setting<Rights>>,
     pub push_users: Option<Setting<BTreeSet<String>>>,
     pub admin_users: Option<Setting<BTreeSet<String>>>,
+    pub credentials_overlap: Option<Setting<Duration>>,
     pub peers: Option<Setting<Vec<String>>>,
     pub peer_ca: Option<Setting<PathBuf>>,
     pub peer_auth: Option<Setting<PathBuf>>,
@@ -70,7 +71,7 @@ impl Given {
         overlay!(over, under:
             roots access deletes upload_purge listen tls_certificate tls_key tls_client_cas tls_minimum
             tls_cipher_suites http2 prefix external_url headers secret drain_timeout catalog_limit
-            htpasswd realm pull_secret host_names anonymous push_users admin_users peers peer_ca peer_auth metrics_listen metrics_path
+            htpasswd realm pull_secret host_names anonymous push_users admin_users credentials_overlap peers peer_ca peer_auth metrics_listen metrics_path
             admin_socket log_level log_format access_log)
     }
 }

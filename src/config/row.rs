@@ -80,6 +80,7 @@ impl Config {
                 (!rights.is_empty()).then(|| rights.to_string())
             }),
             shown("realm", &auth.realm),
+            row("credentials-overlap", &auth.overlap, |it| Some(duration::show(*it))),
         ]);
         rows
     }

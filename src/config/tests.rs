@@ -169,6 +169,7 @@ catalog: {maxentries: 7}
             "host-name=",
             "allow-anonymous=",
             "realm=r",
+            "credentials-overlap=0s",
             "http2=disabled",
             "prefix=/p/",
             "external-url=https://registry.example",

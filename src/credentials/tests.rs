@@ -17,18 +17,18 @@ use crate::auth::authorize;
 
 const REMOTE: Origin = Origin::Address(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
-fn htpasswd(users: &[(&str, &str)]) -> Watched<Htpasswd> {
+fn htpasswd(users: &[(&str, &str)]) -> Watched<Succession<Htpasswd>> {
     let lines: Vec<_> = users
         .iter()
         .map(|(user, password)| format!("{user}:{}", bcrypt::hash(password, 4).unwrap()))
         .collect();
-    Watched::fixed(Htpasswd::parse(lines.join("\n").as_bytes()).unwrap())
+    Watched::fixed(Succession::first(Htpasswd::parse(lines.join("\n").as_bytes()).unwrap()))
 }
 
-fn pull_secret(user: &str, password: &str) -> Watched<PullSecret> {
+fn pull_secret(user: &str, password: &str) -> Watched<Succession<PullSecret>> {
     let auth = BASE64_STANDARD.encode(format!("{user}:{password}"));
     let text = format!(r#"{{"auths":{{"localhost:22625":{{"auth":"{auth}"}}}}}}"#);
-    Watched::fixed(PullSecret::parse(text.as_bytes(), &HostNames::new(22625, [])).unwrap())
+    Watched::fixed(Succession::first(PullSecret::parse(text.as_bytes(), &HostNames::new(22625, [])).unwrap()))
 }
 
 fn closed() -> Policy {
@@ -118,7 +118,9 @@ async fn a_file_that_changed_is_asked_again() {
         |password: &str| std::fs::write(&path, format!("u:{}", bcrypt::hash(password, 4).unwrap())).unwrap();
     write("old");
     let mut watcher = crate::reload::Watcher::new(crate::metrics::ReloadMetrics::default());
-    let htpasswd = watcher.watch("htpasswd", path.clone(), Htpasswd::parse).unwrap();
+    let htpasswd = watcher
+        .watch_succession("htpasswd", [path.clone()], Duration::ZERO, |[text]| Htpasswd::parse(text))
+        .unwrap();
     let sources =
         Sources { policy: closed(), realm: String::new(), htpasswd: Some(htpasswd), pull_secret: None };
     let credentials = Credentials::new(sources, b"secret", AuthMetrics::default());
@@ -136,6 +138,140 @@ async fn a_file_that_changed_is_asked_again() {
     assert_eq!(rights(&credentials, Some(&basic("u", "old"))).await, Err(Rejected::WrongCredential));
     shutdown.cancel();
     assert!(tasks.join_next().await.unwrap().is_ok());
+}
+
+/// Files that a server follows, and its clock in the test's hand.
+struct Rotation {
+    directory: tempfile::TempDir,
+    force: crate::reload::Force,
+    credentials: Credentials,
+    _tasks: tokio::task::JoinSet<()>,
+}
+
+const OVERLAP: Duration = Duration::from_secs(60);
+
+impl Rotation {
+    fn begin(users: &[(&str, &str)], secrets: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut watcher = crate::reload::Watcher::new(crate::metrics::ReloadMetrics::default());
+        write_htpasswd(directory.path(), users);
+        write_pull_secret(directory.path(), secrets);
+        let paths = ["htpasswd", "secret"].map(|name| directory.path().join(name));
+        let [htpasswd, secret] = paths;
+        let htpasswd =
+            watcher.watch_succession("htpasswd", [htpasswd], OVERLAP, |[text]| Htpasswd::parse(text));
+        let secret = watcher.watch_succession("pull secret", [secret], OVERLAP, |[text]| {
+            PullSecret::parse(text, &HostNames::new(22625, []))
+        });
+        let sources = Sources {
+            policy: closed(),
+            realm: String::new(),
+            htpasswd: Some(htpasswd.unwrap()),
+            pull_secret: Some(secret.unwrap()),
+        };
+        let force = watcher.force();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(watcher.run(tokio_util::sync::CancellationToken::new()));
+        let credentials = Credentials::new(sources, b"secret", AuthMetrics::default());
+        Self { directory, force, credentials, _tasks: tasks }
+    }
+
+    async fn users(&self, users: &[(&str, &str)]) {
+        write_htpasswd(self.directory.path(), users);
+        self.force.read_all().await;
+    }
+
+    async fn secrets(&self, secrets: &[(&str, &str)]) {
+        write_pull_secret(self.directory.path(), secrets);
+        self.force.read_all().await;
+    }
+
+    /// Who is let in.
+    async fn check(&self, when: &str, expected: &[(&str, &str, bool)]) {
+        for (user, password, right) in expected {
+            for _ in 0..2 {
+                let found = rights(&self.credentials, Some(&basic(user, password))).await;
+                assert_eq!(found.is_ok(), *right, "{user}:{password} {when}: {found:?}");
+            }
+        }
+    }
+}
+
+fn write_htpasswd(directory: &std::path::Path, users: &[(&str, &str)]) {
+    let hash = |password: &str| bcrypt::hash(password, 4).unwrap();
+    let lines: Vec<_> = users.iter().map(|(user, password)| format!("{user}:{}", hash(password))).collect();
+    std::fs::write(directory.join("htpasswd"), lines.join("\n")).unwrap();
+}
+
+fn write_pull_secret(directory: &std::path::Path, secrets: &[(&str, &str)]) {
+    let hosts = ["localhost:22625", "127.0.0.1:22625"];
+    let entry = |(host, (user, password)): (&str, &(&str, &str))| {
+        (host.to_owned(), serde_json::json!({ "username": user, "password": password }))
+    };
+    let auths: serde_json::Map<_, _> = hosts.into_iter().zip(secrets).map(entry).collect();
+    let text = serde_json::json!({ "auths": auths }).to_string();
+    std::fs::write(directory.join("secret"), text).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_changed_counts_for_a_while_and_what_was_removed_does_not() {
+    let rotation = Rotation::begin(&[("eve", "e"), ("u", "old")], &[("node", "old"), ("gone", "g")]);
+    let all = [("u", "old", true), ("eve", "e", true), ("node", "old", true), ("gone", "g", true)];
+    rotation.check("at first", &all).await;
+    rotation.users(&[("u", "new")]).await;
+    rotation.secrets(&[("node", "new")]).await;
+    let changed = [("u", "new", true), ("node", "new", true), ("eve", "e", false), ("gone", "g", false)];
+    let former = |counts| [("u", "old", counts), ("node", "old", counts)];
+    rotation.check("after the change", &changed).await;
+    rotation.check("after the change", &former(true)).await;
+    tokio::time::advance(OVERLAP - Duration::from_secs(20)).await;
+    rotation.check("before the end of the overlap", &former(true)).await;
+    tokio::time::advance(Duration::from_secs(21)).await;
+    rotation.check("after the end of the overlap", &former(false)).await;
+    rotation.check("after the end of the overlap", &changed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_removed_does_not_come_back_with_an_old_password() {
+    let rotation = Rotation::begin(&[("u", "1"), ("v", "v")], &[("node", "x")]);
+    rotation.users(&[("v", "v")]).await;
+    rotation.check("removed", &[("u", "1", false), ("v", "v", true)]).await;
+    rotation.users(&[("u", "2"), ("v", "v")]).await;
+    rotation.check("back", &[("u", "1", false), ("u", "2", true), ("v", "v", true)]).await;
+    rotation.users(&[("u", "3"), ("v", "v")]).await;
+    rotation.check("changed", &[("u", "1", false), ("u", "2", true), ("u", "3", true)]).await;
+}
+
+/// The rights of a replaced credential end with it, whatever was made of it.
+#[tokio::test(start_paused = true)]
+async fn a_token_for_a_replaced_credential_ends_with_it() {
+    let rotation = Rotation::begin(&[("u", "old")], &[("node", "x")]);
+    rotation.users(&[("u", "new")]).await;
+    tokio::time::advance(OVERLAP - Duration::from_secs(20)).await;
+    let scopes = [Scope::parse("repository:a:pull").unwrap()];
+    for (password, most) in [("old", Duration::from_secs(20)), ("new", TOKEN_LIFETIME)] {
+        let header = basic("u", password);
+        let identity = rotation.credentials.identify(Some(header.as_bytes()), REMOTE, UNIX_EPOCH).await;
+        let (token, lifetime) = rotation.credentials.issue_token(&identity.unwrap(), &scopes, UNIX_EPOCH);
+        assert!(lifetime <= most && lifetime > most / 2, "{password}: {lifetime:?}");
+        let bearer = format!("Bearer {token}");
+        for (now, counts) in [(UNIX_EPOCH, true), (UNIX_EPOCH + most, false)] {
+            let holder = rotation.credentials.identify(Some(bearer.as_bytes()), REMOTE, now).await;
+            assert_eq!(holder.is_ok(), counts, "{password} at {now:?}");
+        }
+    }
+}
+
+/// What is known costs no bcrypt during an overlap either.
+#[tokio::test(start_paused = true)]
+async fn an_overlap_costs_bcrypt_once_for_each_credential() {
+    let rotation = Rotation::begin(&[("u", "old")], &[("node", "x")]);
+    rotation.users(&[("u", "new")]).await;
+    let before = rotation.credentials.inner.metrics.computed.get();
+    for _ in 0..20 {
+        rotation.check("during the overlap", &[("u", "old", true), ("u", "new", true)]).await;
+    }
+    assert_eq!(rotation.credentials.inner.metrics.computed.get() - before, 2);
 }
 
 #[tokio::test]

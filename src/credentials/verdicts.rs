@@ -1,31 +1,22 @@
 //! `Verdicts`: which credentials were found right or wrong a while ago.
 
 use std::fmt;
-use std::sync::Arc;
 
 use hmac::Hmac;
 use hmac::KeyInit as _;
 use hmac::Mac as _;
 use quick_cache::sync::Cache;
 use sha2::Sha256;
+use tokio::time::Instant;
 
 use crate::auth::Credential;
 use crate::auth::Identity;
 use crate::credentials::Files;
 use crate::credentials::Rejected;
+use crate::credentials::Verdict;
 
-/// What a check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Right according to the htpasswd file.
-    Htpasswd,
-    /// Right according to the pull secret.
-    PullSecret,
-    /// Wrong.
-    Wrong,
-}
-
-/// Verdicts on credentials, each about the files that were in force when it was found. A credential is known by a
+/// Verdicts on credentials, each about the files that were in force when it was found, and forgotten when it holds no
+/// longer. A credential is known by a
 /// keyed hash, so that memory holds nothing that could be tried elsewhere.
 pub(super) struct Verdicts {
     key: Hmac<Sha256>,
@@ -54,8 +45,8 @@ struct Key {
 
 impl Key {
     fn new(fingerprint: [u8; 32], files: &Files) -> Self {
-        let (htpasswd, pull_secret) = (files.htpasswd.as_ref(), files.pull_secret.as_ref());
-        Self { fingerprint, htpasswd: address(htpasswd), pull_secret: address(pull_secret) }
+        let (htpasswd, pull_secret) = files.readings();
+        Self { fingerprint, htpasswd, pull_secret }
     }
 }
 
@@ -75,13 +66,18 @@ impl Verdicts {
         check: impl Future<Output = Result<Verdict, Rejected>>,
     ) -> Result<Verdict, Rejected> {
         let key = self.credential_key(credential, files);
+        if self.cache.get(&key).is_some_and(|(verdict, _)| !verdict.holds(Instant::now())) {
+            self.cache.remove(&key);
+        }
         let check = async { Ok((check.await?, files.clone())) };
         self.cache.get_or_insert_async(&key, check).await.map(|(verdict, _)| verdict)
     }
 
     /// Whom a header that is exactly this proved, by these files.
     pub(super) fn recognize(&self, header: &[u8], files: &Files) -> Option<Identity> {
-        self.headers.get(&self.header_key(header, files)?).map(|(identity, _)| identity)
+        let (identity, _) = self.headers.get(&self.header_key(header, files)?)?;
+        let counts = identity.until().is_none_or(|until| Instant::now().into_std() < until);
+        counts.then_some(identity)
     }
 
     /// Remembers whom a header proves.
@@ -107,11 +103,6 @@ impl Verdicts {
         let mac = parts.into_iter().fold(self.key.clone(), |mac, part| mac.chain_update(part));
         mac.finalize().into_bytes().into()
     }
-}
-
-/// Where a reading of a file lies in memory; zero for a file that is not configured.
-fn address<T>(reading: Option<&Arc<T>>) -> usize {
-    reading.map_or(0, |reading| Arc::as_ptr(reading).addr())
 }
 
 impl fmt::Debug for Verdicts {

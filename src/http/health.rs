@@ -23,6 +23,7 @@ use crate::http::query::Query;
 use crate::maintenance::Attachments;
 use crate::maintenance::documents::AttachedRoot;
 use crate::metrics::Metrics;
+use crate::metrics::Presented;
 use crate::registry::Registry;
 use crate::reload::Reports;
 
@@ -109,6 +110,7 @@ pub(super) async fn status(
         free_bytes: registry.store().writer().map(|_| metrics.store.free_bytes.get()),
         connections: metrics.transport.connections.get(),
         requests: metrics.http.in_flight.get(),
+        certificate: metrics.reload.presented().map(PresentedCertificate::from),
         files: files.map(|it| WatchedFile { what: it.what, paths: it.paths, problem: it.problem }).collect(),
     })
 }
@@ -146,7 +148,22 @@ struct Status {
     free_bytes: Option<i64>,
     connections: i64,
     requests: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<PresentedCertificate>,
     files: Vec<WatchedFile>,
+}
+
+/// The certificate that a client is shown who connects now.
+#[derive(Serialize)]
+struct PresentedCertificate {
+    serial: String,
+    not_after: String,
+}
+
+impl From<Presented> for PresentedCertificate {
+    fn from(Presented { serial, not_after }: Presented) -> Self {
+        Self { serial, not_after: humantime::format_rfc3339_seconds(not_after).to_string() }
+    }
 }
 
 #[derive(Serialize)]

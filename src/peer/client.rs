@@ -24,7 +24,6 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioTimer;
-use rustls::ClientConfig;
 use storage_layout::Digest;
 use storage_layout::RepositoryName;
 use storage_layout::Tag;
@@ -33,8 +32,12 @@ use tokio::time::timeout;
 use crate::peer::Endpoint;
 use crate::peer::Error;
 use crate::peer::challenge::Token;
-use crate::peer::challenge::parse_bearer;
+use crate::peer::trust;
+use crate::peer::trust::Keys;
+use crate::peer::trust::Trust;
+use crate::reload::Succession;
 
+mod sign_in;
 mod stream;
 
 pub use stream::BlobStream;
@@ -56,23 +59,12 @@ const PAGES_LIMIT: usize = 10_000;
 const PAGE_SIZE: usize = 1000;
 /// The most of an error's text that is kept.
 const DETAIL_LIMIT: u64 = 4 * 1024;
-/// The largest answer of a token service.
-const TOKEN_LIMIT: u64 = 64 * 1024;
 /// What manifests may be, one after the other as containers/image asks.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json, */*;q=0.1";
 /// Says that the asker is itself a peer: what is missing is answered with 404 and not looked for at other peers.
 pub const NO_PULL_THROUGH: &str = "larder-no-pull-through";
-
-/// What is needed to speak to a registry.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Which certificates are trusted.
-    pub tls: Arc<ClientConfig>,
-    /// The value of the `Authorization` header, marked as sensitive.
-    pub basic: Option<HeaderValue>,
-}
 
 /// A registry that is asked. Cheap to clone; connections are pooled.
 #[derive(Clone, Debug)]
@@ -86,12 +78,20 @@ type Pool = hyper_util::client::legacy::Client<Connector, Full<Bytes>>;
 #[derive(Debug)]
 struct Inner {
     endpoint: Endpoint,
-    connector: Connector,
-    /// Replaced when one of its connections was found to be dead: the others are, too, and each would be waited for.
-    pool: std::sync::Mutex<Pool>,
-    basic: Option<HeaderValue>,
+    keys: Keys,
+    line: std::sync::Mutex<Line>,
     token: std::sync::Mutex<Option<Token>>,
+    /// The credential that was taken last.
+    taken: std::sync::Mutex<Option<HeaderValue>>,
     busy: AtomicUsize,
+}
+
+/// The connections to a registry, and by which trust they were made. Replaced when that changes, and when one of them was
+/// found to be dead: the others are, too, and each would be waited for. What is under way goes on.
+#[derive(Debug)]
+struct Line {
+    pool: Pool,
+    trust: Arc<Succession<Trust>>,
 }
 
 /// A manifest as it came: its bytes, what its sender calls it, and what it hashes to.
@@ -106,19 +106,10 @@ pub struct Manifest {
 /// Reading what a registry holds. Absence (404) is `None`.
 impl Client {
     /// A client of the registry at `endpoint`. Dials nobody yet.
-    pub fn new(endpoint: Endpoint, options: Options) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config((*options.tls).clone())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let pool = std::sync::Mutex::new(new_pool(connector.clone()));
-        let (basic, token, busy) = (options.basic, std::sync::Mutex::default(), AtomicUsize::new(0));
-        Self { inner: Arc::new(Inner { endpoint, connector, pool, basic, token, busy }) }
+    pub(super) fn new(endpoint: Endpoint, keys: Keys) -> Self {
+        let line = std::sync::Mutex::new(Line::new(keys.current()));
+        let (token, taken, busy) = (std::sync::Mutex::default(), std::sync::Mutex::default(), 0.into());
+        Self { inner: Arc::new(Inner { endpoint, keys, line, token, taken, busy }) }
     }
 
     /// Who is asked.
@@ -286,57 +277,9 @@ impl Client {
         self.send_scoped(&pull_scope(name), request).await
     }
 
-    /// Sends a request; answers one challenge.
-    async fn send_scoped(
-        &self,
-        scope: &str,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Option<Response<Incoming>>, Error> {
-        let first = self.dial(self.authorized(request.clone(), scope)).await?;
-        if first.status() != StatusCode::UNAUTHORIZED {
-            return self.accept(first, &request).await;
-        }
-        let challenge = first.headers().get_all(header::WWW_AUTHENTICATE).iter().find_map(parse_bearer);
-        let Some(challenge) = challenge else { return Err(self.unauthorized(&request)) };
-        let token = self.token(&challenge, scope).await?;
-        *self.inner.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(token);
-        let second = self.dial(self.authorized(request.clone(), scope)).await?;
-        if second.status() == StatusCode::UNAUTHORIZED {
-            return Err(self.unauthorized(&request));
-        }
-        self.accept(second, &request).await
-    }
-
-    fn authorized(&self, mut request: Request<Full<Bytes>>, scope: &str) -> Request<Full<Bytes>> {
-        let token = self.inner.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let bearer = token.as_ref().filter(|it| it.is_for(scope)).map(|it| it.header().clone());
-        if let Some(value) = bearer.or_else(|| self.inner.basic.clone()) {
-            request.headers_mut().insert(header::AUTHORIZATION, value);
-        }
-        request
-    }
-
-    async fn token(&self, challenge: &crate::peer::challenge::Bearer, scope: &str) -> Result<Token, Error> {
-        let uri = challenge.token_uri(scope).map_err(|why| self.protocol(why))?;
-        let mut request = Request::new(Full::default());
-        *request.uri_mut() = uri;
-        // Credentials go to the registry's own host only: a hostile realm must not collect the pull secret.
-        let own = request.uri().authority().is_some_and(|it| it.as_str() == self.inner.endpoint.authority());
-        if let Some(basic) = self.inner.basic.clone().filter(|_| own) {
-            request.headers_mut().insert(header::AUTHORIZATION, basic);
-        }
-        let what = request.uri().path().to_owned();
-        let response = self.dial(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(Error::Unauthorized { endpoint: self.inner.endpoint.clone(), request: what });
-        }
-        let body = self.collect(response, &what, TOKEN_LIMIT).await?;
-        Token::parse(&body, scope).ok_or_else(|| self.protocol("its token service gives no token"))
-    }
-
     async fn dial(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
         let endpoint = || self.inner.endpoint.clone();
-        let pool = self.inner.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let pool = self.pool();
         match timeout(HEAD_TIMEOUT, pool.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(source)) => Err(Error::Unreachable { endpoint: endpoint(), source: Box::new(source) }),
@@ -344,10 +287,20 @@ impl Client {
         }
     }
 
+    /// The connections by the trust that is in force.
+    fn pool(&self) -> Pool {
+        let trust = self.inner.keys.current();
+        let mut line = self.inner.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !Arc::ptr_eq(&line.trust, &trust) {
+            *line = Line::new(trust);
+        }
+        line.pool.clone()
+    }
+
     /// Silence for so long. Whoever asks next dials anew, and hears at once if nobody is there.
     fn stalled(&self, after: Duration) -> Error {
-        let pool = new_pool(self.inner.connector.clone());
-        *self.inner.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = pool;
+        let mut line = self.inner.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *line = Line::new(Arc::clone(&line.trust));
         Error::Stalled { endpoint: self.inner.endpoint.clone(), after }
     }
 
@@ -410,18 +363,26 @@ impl Client {
     fn protocol(&self, why: impl std::fmt::Display) -> Error {
         Error::Protocol { endpoint: self.inner.endpoint.clone(), why: why.to_string() }
     }
-
-    fn unauthorized(&self, request: &Request<Full<Bytes>>) -> Error {
-        let request = format!("{} {}", request.method(), request.uri().path());
-        Error::Unauthorized { endpoint: self.inner.endpoint.clone(), request }
-    }
 }
 
-fn new_pool(connector: Connector) -> Pool {
-    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_timer(TokioTimer::new())
-        .build(connector)
+impl Line {
+    /// Dials nobody yet.
+    fn new(trust: Arc<Succession<Trust>>) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(trust::tls(&trust))
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let pool = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Self { pool, trust }
+    }
 }
 
 fn pull_scope(name: &RepositoryName) -> String {

@@ -65,13 +65,13 @@ struct Problem {
 
 impl<const N: usize, T, P> Group<N, T, P>
 where
-    P: Fn(&[Vec<u8>; N]) -> Result<T, Box<dyn StdError + Send + Sync>>,
+    P: FnMut(&[Vec<u8>; N]) -> Result<T, Box<dyn StdError + Send + Sync>>,
 {
     /// Reads and parses the files for the first time.
     pub(super) fn open(
         what: &'static str,
         paths: [PathBuf; N],
-        parse: P,
+        mut parse: P,
         metrics: ReloadMetrics,
     ) -> Result<(Self, Watched<T>), Error> {
         let stamps = paths.each_ref().map(|path| stamp(path));
@@ -140,7 +140,7 @@ where
 impl<const N: usize, T, P> Look for Group<N, T, P>
 where
     T: Send + Sync,
-    P: Fn(&[Vec<u8>; N]) -> Result<T, Box<dyn StdError + Send + Sync>> + Send,
+    P: FnMut(&[Vec<u8>; N]) -> Result<T, Box<dyn StdError + Send + Sync>> + Send,
 {
     fn look(&mut self, care: Care) -> Report {
         if self.seems_changed() || care == Care::Everything {

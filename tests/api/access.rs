@@ -8,6 +8,7 @@ use larder::auth::Rights;
 use larder::auth::UserRule;
 use larder::credentials::Sources;
 use larder::registry::Rules;
+use larder::reload::Succession;
 use larder::reload::Watched;
 
 use crate::registry::Larder;
@@ -20,7 +21,7 @@ fn sources(policy: Policy) -> Sources {
     Sources {
         policy,
         realm: "iri-registry".into(),
-        htpasswd: Some(Watched::fixed(htpasswd)),
+        htpasswd: Some(Watched::fixed(Succession::first(htpasswd))),
         pull_secret: None,
     }
 }

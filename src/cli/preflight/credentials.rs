@@ -111,7 +111,8 @@ pub(super) fn check(config: &Config) -> Option<Line> {
     };
     let mut told = Vec::new();
     if let Some(htpasswd) = &sources.htpasswd {
-        let htpasswd = htpasswd.current();
+        let readings = htpasswd.current();
+        let htpasswd = readings.current();
         told.push(format!("{} users in the htpasswd file", htpasswd.users().count()));
         if let Some(entry) = htpasswd.refused().first() {
             let told = format!(

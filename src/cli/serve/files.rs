@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -18,6 +19,7 @@ use crate::credentials::Sources;
 use crate::metrics::Metrics;
 use crate::metrics::ReloadMetrics;
 use crate::reload;
+use crate::reload::Succession;
 use crate::reload::Watched;
 use crate::reload::Watcher;
 use crate::server::Certificate;
@@ -53,19 +55,28 @@ impl Files {
 
     /// Who may sign in.
     pub(in crate::cli) fn credentials(&mut self, config: &Config) -> anyhow::Result<Sources> {
-        let htpasswd =
-            config.auth.htpasswd.as_ref().map(|path| self.htpasswd(path.value.clone())).transpose()?;
+        let overlap = config.auth.overlap.value;
+        let htpasswd = config
+            .auth
+            .htpasswd
+            .as_ref()
+            .map(|path| self.htpasswd(path.value.clone(), overlap))
+            .transpose()?;
         let hosts = host_names(&config.auth, &config.listen.value);
         let pull_secret = match &config.auth.pull_secret {
-            Some(path) => Some(self.pull_secret(path.value.clone(), hosts)?),
+            Some(path) => Some(self.pull_secret(path.value.clone(), hosts, overlap)?),
             None => None,
         };
         let (policy, realm) = (config.auth.policy(), config.auth.realm.value.clone());
         Ok(Sources { policy, realm, htpasswd, pull_secret })
     }
 
-    fn htpasswd(&mut self, path: PathBuf) -> Result<Watched<Htpasswd>, reload::Error> {
-        self.watcher.watch("htpasswd", path, |text| {
+    fn htpasswd(
+        &mut self,
+        path: PathBuf,
+        overlap: Duration,
+    ) -> Result<Watched<Succession<Htpasswd>>, reload::Error> {
+        self.watcher.watch_succession("htpasswd", [path], overlap, |[text]| {
             let htpasswd = Htpasswd::parse(text)?;
             for entry in htpasswd.refused() {
                 tracing::warn!(file = "htpasswd", line = entry.line, user = %entry.user, "{}", entry.why);
@@ -74,8 +85,14 @@ impl Files {
         })
     }
 
-    fn pull_secret(&mut self, path: PathBuf, hosts: HostNames) -> anyhow::Result<Watched<PullSecret>> {
-        let watched = self.watcher.watch("pull secret", path, move |text| PullSecret::parse(text, &hosts));
+    fn pull_secret(
+        &mut self,
+        path: PathBuf,
+        hosts: HostNames,
+        overlap: Duration,
+    ) -> anyhow::Result<Watched<Succession<PullSecret>>> {
+        let parse = move |[text]: &[Vec<u8>; 1]| PullSecret::parse(text, &hosts);
+        let watched = self.watcher.watch_succession("pull secret", [path], overlap, parse);
         watched.context("nobody could sign in")
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use http::HeaderValue;
-use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -19,6 +19,7 @@ use crate::peer::Endpoint;
 use crate::peer::Jobs;
 use crate::peer::PeerPullThrough;
 use crate::peer::Trust;
+use crate::reload::Succession;
 use crate::reload::Watched;
 use crate::reload::Watcher;
 use crate::store::Store;
@@ -39,11 +40,13 @@ impl Peers {
     ) -> Result<Self, Failure> {
         let endpoints = endpoints(config)?;
         let files = (config.peer_ca.as_ref(), config.peer_auth.as_ref());
-        let dialer = Dialer::new(trust(
+        let trust = trust(
             files.0.map(|it| it.value.clone()),
             files.1.map(|it| it.value.clone()),
+            config.auth.overlap.value,
             watcher,
-        )?);
+        )?;
+        let dialer = Dialer::new(trust).reread_by(watcher.force());
         let jobs = Jobs::new(store.clone(), dialer.clone(), endpoints.clone(), shutdown.clone());
         let fetching = Arc::clone(jobs.fetching());
         let pull_through = (!endpoints.is_empty()).then(|| {
@@ -71,18 +74,23 @@ pub(in crate::cli) fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Failur
     config.peers.value.iter().map(parse).collect()
 }
 
-/// What is trusted and presented, by the files that are named, and followed with them.
+/// What is trusted and presented, by the files that are named, and followed with them; what they said before they changed
+/// counts for `overlap` beside that.
 pub(in crate::cli) fn trust(
     ca: Option<PathBuf>,
     auth: Option<PathBuf>,
+    overlap: Duration,
     watcher: &mut Watcher,
-) -> anyhow::Result<Watched<Trust>> {
+) -> anyhow::Result<Watched<Succession<Trust>>> {
     Ok(match (ca, auth) {
-        (None, None) => Watched::fixed(trusting(None, None)?),
-        (Some(ca), None) => watcher.watch("peer CA", ca, |ca| trusting(Some(ca), None))?,
-        (None, Some(auth)) => watcher.watch("peer credentials", auth, |auth| trusting(None, Some(auth)))?,
+        (None, None) => Watched::fixed(Succession::first(trusting(None, None)?)),
+        (Some(ca), None) => {
+            watcher.watch_succession("peer CA", [ca], overlap, |[ca]| trusting(Some(ca), None))?
+        }
+        (None, Some(auth)) => watcher
+            .watch_succession("peer credentials", [auth], overlap, |[auth]| trusting(None, Some(auth)))?,
         (Some(ca), Some(auth)) => {
-            watcher.watch_group("peer CA and credentials", [ca, auth], |[ca, auth]| {
+            watcher.watch_succession("peer CA and credentials", [ca, auth], overlap, |[ca, auth]| {
                 trusting(Some(ca), Some(auth))
             })?
         }
@@ -104,14 +112,11 @@ fn trusting(ca: Option<&[u8]>, auth: Option<&[u8]>) -> anyhow::Result<Trust> {
         // Certificates of the system that cannot be read are not trusted; none at all leaves plain peers only.
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let tls = Arc::new(tls.with_root_certificates(roots).with_no_client_auth());
     let file = auth.map(AuthFile::parse).transpose()?.unwrap_or_default();
     let credentials = file.headers().map(|(host, header)| {
         let mut value = HeaderValue::try_from(header)?;
         value.set_sensitive(true);
         Ok((host.to_owned(), value))
     });
-    Ok(Trust { tls, credentials: credentials.collect::<anyhow::Result<_>>()? })
+    Ok(Trust::new(roots, credentials.collect::<anyhow::Result<_>>()?)?)
 }
