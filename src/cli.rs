@@ -22,6 +22,7 @@ mod content;
 mod copy;
 mod failure;
 mod gc;
+mod in_use;
 mod log;
 mod man;
 mod mirror_config;

@@ -86,9 +86,11 @@ struct Inner {
 pub struct Settings {
     /// Who may do what.
     pub credentials: Credentials,
-    /// The URL by which clients reach the registry, without what is in `prefix`; where there is none, a request tells.
+    /// The URL by which clients reach the registry, without what is in `prefix`; where there is none, a
+    /// request tells.
     pub external_url: Option<String>,
-    /// What stands before `/v2/` in every path, such as `/registry`; usually nothing (distribution's `http.prefix`).
+    /// What stands before `/v2/` in every path, such as `/registry`; usually nothing (distribution's
+    /// `http.prefix`).
     pub prefix: String,
     /// Added to every response (distribution's `http.headers`).
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -167,8 +169,8 @@ impl Api {
 
     /// Answers a request. Never fails: what goes wrong is an answer too.
     ///
-    /// A request body that is not wanted, or not to its end, is dropped unread: what then becomes of the connection
-    /// (a bounded drain, `Connection: close`, or RST_STREAM) is for whoever owns it.
+    /// A request body that is not wanted, or not to its end, is dropped unread: what then becomes of the
+    /// connection (a bounded drain, `Connection: close`, or RST_STREAM) is for whoever owns it.
     pub async fn respond<B>(&self, request: Request<B>, peer: PeerInfo) -> Answered
     where
         B: http_body::Body<Data = Bytes> + Send,

@@ -25,8 +25,8 @@ pub use error::Error;
 
 use std::sync::Arc;
 
-/// The size of a sector, and the only size of a logical block that is read, in bytes. Every tool that makes images
-/// today uses it (ECMA-119 6.2.2 allows smaller ones).
+/// The size of a sector, and the only size of a logical block that is read, in bytes. Every tool that makes
+/// images today uses it (ECMA-119 6.2.2 allows smaller ones).
 pub const BLOCK: u64 = 2048;
 
 /// Where the volume descriptors begin, in bytes (ECMA-119 6.2.1: sixteen sectors belong to the system).
@@ -64,7 +64,8 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
     }
 }
 
-/// Whether bytes 32768 to 32773 of a file, where a volume descriptor has its identifier, are those of an image.
+/// Whether bytes 32768 to 32773 of a file, where a volume descriptor has its identifier, are those of an
+/// image.
 pub fn is_descriptor(sector: &[u8]) -> bool {
     sector.get(1..6) == Some(descriptor::IDENTIFIER)
 }
@@ -91,8 +92,8 @@ pub enum Names {
     Joliet,
 }
 
-/// The longest name that every maker of Joliet images keeps whole, in characters (Joliet specification, "128 bytes").
-/// A name of this length may be what is left of a longer one.
+/// The longest name that every maker of Joliet images keeps whole, in characters (Joliet specification, "128
+/// bytes"). A name of this length may be what is left of a longer one.
 pub const JOLIET_NAME: usize = 64;
 
 /// A directory of an image.
@@ -118,8 +119,8 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Where it ends. An extent is made from a 32-bit block and a 32-bit length, or of several that follow one
-    /// another, and is far from overflowing.
+    /// Where it ends. An extent is made from a 32-bit block and a 32-bit length, or of several that follow
+    /// one another, and is far from overflowing.
     pub fn end(&self) -> u64 {
         self.offset.saturating_add(self.len)
     }
@@ -131,7 +132,8 @@ pub struct File {
     extents: Extents,
 }
 
-/// Nearly every file has one extent; only one of 4 GiB or more has several (ECMA-119 9.1.4: a length has 32 bits).
+/// Nearly every file has one extent; only one of 4 GiB or more has several (ECMA-119 9.1.4: a length has 32
+/// bits).
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Extents {
     One(Extent),
@@ -243,8 +245,8 @@ impl Image {
     }
 }
 
-/// Reads `extent`, which is checked to lie within the image first: no length found in an image is ever allocated
-/// before it is known to be backed by one.
+/// Reads `extent`, which is checked to lie within the image first: no length found in an image is ever
+/// allocated before it is known to be backed by one.
 fn read<R: ReadAt>(
     reader: &R,
     extent: Extent,

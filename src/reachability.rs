@@ -1,8 +1,8 @@
 //! Reachability: which content a store must keep, as arithmetic.
 //!
-//! Knows the graph of manifests: what one points at, what a repository lists, and what follows for collection. Does
-//! not know how a manifest is read, what time it is, or that there is a disk: documents, times and sizes arrive as
-//! values, and what leaves is a list of entries that nothing needs.
+//! Knows the graph of manifests: what one points at, what a repository lists, and what follows for
+//! collection. Does not know how a manifest is read, what time it is, or that there is a disk: documents,
+//! times and sizes arrive as values, and what leaves is a list of entries that nothing needs.
 //!
 //! The rules, and where others went wrong:
 //!

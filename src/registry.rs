@@ -70,8 +70,8 @@ pub enum Deletion {
 /// Whether a manifest may be pushed whose blobs or manifests the repository does not hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sparse {
-    /// It may: `oc` and skopeo mirror a multi-architecture index with some of its images ("sparse manifest lists"),
-    /// and the conformance suite pushes images without a layer. The pusher is told by a warning.
+    /// It may: `oc` and skopeo mirror a multi-architecture index with some of its images ("sparse manifest
+    /// lists"), and the conformance suite pushes images without a layer. The pusher is told by a warning.
     #[default]
     Accept,
     /// It may not: what was pushed can be pulled whole. As distribution does.

@@ -1,7 +1,7 @@
 //! The outermost ring: sockets, TLS, and the beginning and the end of the process.
 //!
-//! Knows how connections come in, how bytes go out, and when to stop. Does not know what is served: it is given
-//! something that answers requests.
+//! Knows how connections come in, how bytes go out, and when to stop. Does not know what is served: it is
+//! given something that answers requests.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -55,12 +55,13 @@ use room::Place;
 use room::Room;
 use workers::Claim;
 
-/// How many connections a listener holds at once. Two hundred nodes that pull with six connections for each of two layers
-/// at a time have 2,400; at some 20 KiB each this many are 200 MiB, which is what a control plane can spare.
+/// How many connections a listener holds at once. Two hundred nodes that pull with six connections for each
+/// of two layers at a time have 2,400; at some 20 KiB each this many are 200 MiB, which is what a control
+/// plane can spare.
 const CONNECTION_LIMIT: usize = 10_000;
 
-/// How long nothing is accepted after the system ran out of descriptors or memory: long enough for a request to end,
-/// short enough that nobody gives up.
+/// How long nothing is accepted after the system ran out of descriptors or memory: long enough for a request
+/// to end, short enough that nobody gives up.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long requests under way may take once the process is to end, if nobody says. podman kills after 10 s.
@@ -106,8 +107,8 @@ impl<S: Service> Server<S> {
         Self { drain, ..self }
     }
 
-    /// Accepts connections until `shutdown`, then closes the listener at once, and comes back when the requests under way
-    /// have been answered or have had their time.
+    /// Accepts connections until `shutdown`, then closes the listener at once, and comes back when the
+    /// requests under way have been answered or have had their time.
     pub async fn serve(self, listener: Listener, shutdown: CancellationToken) {
         let (abandon, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = Arc::new(Shared {
@@ -221,8 +222,8 @@ impl Drop for Open {
     }
 }
 
-/// Whether accepting failed for what one client did, so that the next can be accepted at once (`accept(2)`: errors that
-/// were pending on the new socket).
+/// Whether accepting failed for what one client did, so that the next can be accepted at once (`accept(2)`:
+/// errors that were pending on the new socket).
 fn is_of_one_connection(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(
@@ -244,8 +245,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the process at the other end may administer: it runs as root or as ourselves. The socket's mode says so too,
-/// but a socket can be handed on.
+/// Whether the process at the other end may administer: it runs as root or as ourselves. The socket's mode
+/// says so too, but a socket can be handed on.
 fn is_trusted(socket: &UnixStream) -> bool {
     socket_peercred(socket.as_fd()).is_ok_and(|peer| peer.uid.is_root() || peer.uid == geteuid())
 }

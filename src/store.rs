@@ -130,17 +130,17 @@ struct Inner {
 }
 
 impl Store {
-    /// The largest blob that is hashed before its first byte is sent, when it is asked for the first time. Larger ones
-    /// would keep a client waiting: from a drive behind a management controller this many take some seconds, and
-    /// containerd gives up after 30 (`ResponseHeaderTimeout`). Those are left to their clients, who hash what they
-    /// get, and to the scrub.
+    /// The largest blob that is hashed before its first byte is sent, when it is asked for the first time.
+    /// Larger ones would keep a client waiting: from a drive behind a management controller this many take
+    /// some seconds, and containerd gives up after 30 (`ResponseHeaderTimeout`). Those are left to their
+    /// clients, who hash what they get, and to the scrub.
     pub const VOUCHED_UP_TO: u64 = 64 * 1024 * 1024;
 }
 
 /// Reading. Absence is `None`; an error is always of the medium or of the tree.
 impl Store {
-    /// Opens a store; takes the writer's lock when it is to be written. Costs the same whatever is stored. Where no
-    /// root can be written there is no writer, and reads are served all the same.
+    /// Opens a store; takes the writer's lock when it is to be written. Costs the same whatever is stored.
+    /// Where no root can be written there is no writer, and reads are served all the same.
     ///
     /// # Errors
     /// A root cannot be opened, or another process already writes there ([`Error::Locked`]).
@@ -182,8 +182,8 @@ impl Store {
         }
     }
 
-    /// The bytes of a blob, wherever it is linked. Sizes and emptiness are those of the file: a blob of zero length
-    /// whose digest is not that of nothing is [`Error::Corrupt`].
+    /// The bytes of a blob, wherever it is linked. Sizes and emptiness are those of the file: a blob of zero
+    /// length whose digest is not that of nothing is [`Error::Corrupt`].
     pub async fn blob(&self, digest: &Digest) -> Result<Option<Blob>, Error> {
         let (contents, digest) = (self.inner.contents.clone(), *digest);
         self.inner.roots.any(move |source, wait| contents.blob(source, &digest, wait)).await
@@ -201,7 +201,8 @@ impl Store {
         self.inner.roots.any(move |source, wait| contents.read(source, &digest, limit, wait)).await
     }
 
-    /// Whether a repository holds a blob (`_layers` link; a manifest's own link counts too, as in distribution).
+    /// Whether a repository holds a blob (`_layers` link; a manifest's own link counts too, as in
+    /// distribution).
     pub async fn has_layer(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
         self.linked(name, digest).await.map(|target| target.is_some())
     }
@@ -257,8 +258,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Makes sure that a blob of at most [`Store::VOUCHED_UP_TO`] bytes has its digest before anybody is sent a byte of
-    /// it: once for each version of its file, so that what is asked for often costs nothing more.
+    /// Makes sure that a blob of at most [`Store::VOUCHED_UP_TO`] bytes has its digest before anybody is sent
+    /// a byte of it: once for each version of its file, so that what is asked for often costs nothing more.
     ///
     /// # Errors
     /// [`Error::Corrupt`] where its bytes have another digest, or the medium's.
@@ -269,8 +270,8 @@ impl Store {
         }
         let (contents, checked) = (contents.clone(), blob.clone());
         let work = move || contents.vouch(&checked);
-        // What is in memory does not wait for a medium that others wait for. On the heap, so that what was vouched for
-        // does not pay for its size.
+        // What is in memory does not wait for a medium that others wait for. On the heap, so that what was
+        // vouched for does not pay for its size.
         match blob.is_resident() {
             true => Box::pin(medium::blocking(work)).await,
             false => Box::pin(blob.medium().run(work)).await,
@@ -291,9 +292,9 @@ impl Store {
     /// Changes whenever a manifest or a tag of the repository was added or removed, also by another process.
     /// What is derived from the tree may be kept for as long as this stays the same.
     ///
-    /// Two things do not show in it: that a tag which was there points elsewhere, and that distribution removed a
-    /// manifest without tags, of which it leaves the directory. Both are cheap to ask for: [`Store::tag`] and
-    /// [`Store::has_revision`].
+    /// Two things do not show in it: that a tag which was there points elsewhere, and that distribution
+    /// removed a manifest without tags, of which it leaves the directory. Both are cheap to ask for:
+    /// [`Store::tag`] and [`Store::has_revision`].
     pub async fn stamp(&self, name: &RepositoryName) -> Result<Stamp, Error> {
         let name = name.clone();
         let versions =
@@ -326,8 +327,8 @@ impl Store {
         medium::blocking(move || inner.roots.attach(&root)).await
     }
 
-    /// Stops looking in a root; `false` where it is not attached, or is the one that is written. What is being sent
-    /// from it is sent to the end.
+    /// Stops looking in a root; `false` where it is not attached, or is the one that is written. What is
+    /// being sent from it is sent to the end.
     pub fn detach(&self, root: &Path) -> bool {
         let is_written = self.inner.writer.as_ref().is_some_and(|writer| writer.root() == root);
         !is_written && self.inner.roots.detach(root)
@@ -338,8 +339,8 @@ impl Store {
         self.inner.roots.all().iter().map(|source| source.origin().to_owned()).collect()
     }
 
-    /// The sources themselves, in the same order: for those who must look at each tree as it is, on a thread that may
-    /// sleep.
+    /// The sources themselves, in the same order: for those who must look at each tree as it is, on a thread
+    /// that may sleep.
     pub fn sources(&self) -> Arc<Vec<Arc<dyn Source>>> {
         self.inner.roots.all()
     }
@@ -355,8 +356,8 @@ impl Store {
         self.inner.writer.as_ref()
     }
 
-    /// How many bytes can still be written to the file system of the root that is written; none where there is no such
-    /// root.
+    /// How many bytes can still be written to the file system of the root that is written; none where there
+    /// is no such root.
     ///
     /// # Errors
     /// The root cannot be looked at.
@@ -375,8 +376,8 @@ impl Store {
         open::free_at(path)
     }
 
-    /// A small document of Larder's own (`ROOT/larder/NAME`), such as the jobs under way; `None` where there is none,
-    /// or no root that is written.
+    /// A small document of Larder's own (`ROOT/larder/NAME`), such as the jobs under way; `None` where there
+    /// is none, or no root that is written.
     ///
     /// # Errors
     /// It cannot be read.
@@ -394,8 +395,9 @@ impl Store {
         }
     }
 
-    /// Somebody is about to be told whether a blob or a manifest is there, and will not send it if it is: for a while it
-    /// is no garbage. To be called before looking. Whoever only reads does not count on what comes after.
+    /// Somebody is about to be told whether a blob or a manifest is there, and will not send it if it is: for
+    /// a while it is no garbage. To be called before looking. Whoever only reads does not count on what comes
+    /// after.
     pub fn tell(&self, digest: &Digest) {
         if let Some(writer) = &self.inner.writer {
             writer.tell(digest);

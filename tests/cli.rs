@@ -1,4 +1,5 @@
-//! The program as its users meet it: exit codes, messages, signals, and what it answers to `distribution serve`.
+//! The program as its users meet it: exit codes, messages, signals, and what it answers to `distribution
+//! serve`.
 //!
 //! Every server that is started here listens on a free port of the loopback address and is ended by its pid.
 

@@ -1,7 +1,7 @@
 //! The rules of the house, as a test. `ARCHITECTURE.md` says why; this says no.
 //!
-//! The checks read text, by choice: they need nothing but the sources, and what they refuse can be seen by eye. Each is
-//! shown below to fail on a sample that breaks it.
+//! The checks read text, by choice: they need nothing but the sources, and what they refuse can be seen by
+//! eye. Each is shown below to fail on a sample that breaks it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -102,7 +102,8 @@ const RESERVED: &[Reserved] = &[
     Reserved { words: &["thread::sleep"], home: &[], why: "nothing sleeps that can be woken" },
 ];
 
-/// The longest file, in lines. Most should have less than 300: what does not fit on a few screens is two things.
+/// The longest file, in lines. Most should have less than 300: what does not fit on a few screens is two
+/// things.
 const LONGEST_FILE: usize = 500;
 
 /// Names that say nothing of what is inside.
@@ -255,7 +256,8 @@ impl<'a> Source<'a> {
         self.path.rsplit('/').next().unwrap().trim_end_matches(".rs")
     }
 
-    /// Lines of product code with their numbers: no comments, and nothing from the tests on, which stand last.
+    /// Lines of product code with their numbers: no comments, and nothing from the tests on, which stand
+    /// last.
     fn code(&self) -> impl Iterator<Item = (usize, &'a str)> + use<'a> {
         let lines: Vec<_> = if self.is_test { Vec::new() } else { self.text.lines().collect() };
         let tests = (0..lines.len()).find(|at| begins_tests(&lines[*at..])).unwrap_or(lines.len());
@@ -320,8 +322,8 @@ fn mentions_module(line: &str, module: &str) -> bool {
     })
 }
 
-/// Whether a word stands in a line. The type `std::fs::File` opens nothing and may be named by anyone; a task that ends
-/// with its handle has an owner.
+/// Whether a word stands in a line. The type `std::fs::File` opens nothing and may be named by anyone; a task
+/// that ends with its handle has an owner.
 fn mentions(line: &str, word: &str) -> bool {
     let line = line.replace("std::fs::File;", "").replace("AbortOnDropHandle::new(tokio::spawn(", "");
     line.match_indices(word).any(|(at, _)| {

@@ -27,7 +27,8 @@ use crate::report::Sample;
 use crate::scale::Scale;
 use crate::shelf::Shelf;
 
-/// Larder runs connections on as many threads as there are cores, and on no more than these. The others get as many.
+/// Larder runs connections on as many threads as there are cores, and on no more than these. The others get
+/// as many.
 const LARDER_THREADS: usize = 4;
 
 /// A run.
@@ -145,7 +146,8 @@ impl Bench {
         });
     }
 
-    /// Asks each subject once in each round. One that fails is noted and left out of the further rounds of the case.
+    /// Asks each subject once in each round. One that fails is noted and left out of the further rounds of
+    /// the case.
     pub(crate) fn rounds<S: Subject>(
         &mut self,
         case: &str,

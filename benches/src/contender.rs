@@ -111,7 +111,8 @@ pub(crate) enum Access {
     ReadWrite,
 }
 
-/// Whether a server asks who is there. nginx never does: as a file server it would run bcrypt for every request.
+/// Whether a server asks who is there. nginx never does: as a file server it would run bcrypt for every
+/// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Auth {
     Open,
@@ -155,7 +156,8 @@ impl Contender {
                 Some(format!("Basic {}", BASE64_STANDARD.encode(pair)))
             }
         };
-        // The port is free again when the listener is dropped, and the server takes it before anyone else does.
+        // The port is free again when the listener is dropped, and the server takes it before anyone else
+        // does.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         Ok(Endpoint { address, transport: site.transport, authorization })
     }

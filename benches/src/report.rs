@@ -143,7 +143,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Stores the samples, the tables and the plot, and brings the figures in a README beside them up to date.
+    /// Stores the samples, the tables and the plot, and brings the figures in a README beside them up to
+    /// date.
     pub(crate) fn store(&self, directory: &Path) -> Result<()> {
         std::fs::create_dir_all(directory).context("making a directory for the report")?;
         let write = |name: &str, text: &str| {

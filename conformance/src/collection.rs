@@ -69,12 +69,13 @@ const SETTLED: Duration = Duration::from_secs(3);
 const MANIFESTS: usize = 5_000;
 /// Every so many of them have a tag, all in one repository.
 const TAGGED: usize = 20;
-/// How long work may take that looks at everything: the inventory and the collection of 100,000 manifests on a busy disk.
+/// How long work may take that looks at everything: the inventory and the collection of 100,000 manifests on
+/// a busy disk.
 const WHOLE_STORE: Duration = Duration::from_secs(600);
 /// What little may cost that is asked for, however many manifests there are: a page, an image, a release.
 const LITTLE: Duration = Duration::from_secs(5);
-/// The most memory that a node may hold, in bytes, however many manifests there are: the goal is a bound, and this is one
-/// that a control plane can spare.
+/// The most memory that a node may hold, in bytes, however many manifests there are: the goal is a bound, and
+/// this is one that a control plane can spare.
 const MEMORY: u64 = 256 * 1024 * 1024;
 
 /// One of two releases that share half of their layers goes; 16 clients pull the other.
@@ -267,7 +268,8 @@ fn pull(endpoint: &Endpoint, release: &Release, number: usize, done: &AtomicBool
     Ok(times)
 }
 
-/// Clients push images of the same few layers, and delete some of them, while garbage is collected without a pause.
+/// Clients push images of the same few layers, and delete some of them, while garbage is collected without a
+/// pause.
 pub(crate) fn race(bench: &Bench) -> Result<String> {
     let root = bench.directory().join("root");
     let registry = bench.start(Kind::Larder, &Setup::new(&root).flags(&["--access-log", "off"]))?;
@@ -353,7 +355,8 @@ fn collect(endpoint: &Endpoint, done: &AtomicBool) -> Result<(u64, u64)> {
     Ok((collections, freed))
 }
 
-/// Inventory, listings, releases and a collection of a store of very many manifests: how long, and in how much memory.
+/// Inventory, listings, releases and a collection of a store of very many manifests: how long, and in how
+/// much memory.
 pub(crate) fn very_many(bench: &Bench) -> Result<String> {
     let count = from_environment("LARDER_MANIFESTS").map_or(MANIFESTS, |it| it as usize);
     let root = bench.directory().join("root");
@@ -374,7 +377,8 @@ pub(crate) fn very_many(bench: &Bench) -> Result<String> {
         Ok::<_, anyhow::Error>(())
     };
     let mut entity = String::new();
-    // What was written a moment ago may change again within the tick of a clock, and has another entity tag until then.
+    // What was written a moment ago may change again within the tick of a clock, and has another entity tag
+    // until then.
     std::thread::sleep(SETTLED);
     time("inventory", &mut || {
         let inventory = endpoint.get("/v2/_larder/sync/inventory")?.expect(200)?;

@@ -205,8 +205,9 @@ pub(crate) fn killed(bench: &Bench) -> Result<String> {
     ))
 }
 
-/// Where copies are killed: in memory where there is such a place. A process that is killed leaves what the kernel
-/// knows, whatever is under that; a hundred times the syncs of a disk would take minutes where others write too.
+/// Where copies are killed: in memory where there is such a place. A process that is killed leaves what the
+/// kernel knows, whatever is under that; a hundred times the syncs of a disk would take minutes where others
+/// write too.
 struct Place(PathBuf);
 
 impl Place {

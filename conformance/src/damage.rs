@@ -1,4 +1,5 @@
-//! A damaged store: what is whole is served, what is damaged gives its own error, and no request a wrong byte.
+//! A damaged store: what is whole is served, what is damaged gives its own error, and no request a wrong
+//! byte.
 //!
 //! Knows the three things that are damaged in the fixture. The same tree
 //! undamaged says what the bytes should be.

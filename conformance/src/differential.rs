@@ -41,7 +41,8 @@ const HEADERS: [&str; 12] = [
     "WWW-Authenticate",
 ];
 
-/// Every request of the list to both; a difference that nobody intended fails, an intention that nothing shows too.
+/// Every request of the list to both; a difference that nobody intended fails, an intention that nothing
+/// shows too.
 pub(crate) fn compared(bench: &Bench) -> Result<String> {
     let theirs = serve(bench, Kind::Distribution2, "theirs")?;
     let ours = serve(bench, bench.against(), "ours")?;
@@ -120,8 +121,8 @@ fn shown(response: &Response, header: &str, endpoint: &Endpoint) -> String {
     }
 }
 
-/// A body: stored bytes by their digest, what the registry writes itself by its meaning, with tags in order, since
-/// distribution lists them in the order in which goroutines finish.
+/// A body: stored bytes by their digest, what the registry writes itself by its meaning, with tags in order,
+/// since distribution lists them in the order in which goroutines finish.
 fn body(response: &Response) -> String {
     if let Some(boundary) = boundary(response) {
         return String::from_utf8_lossy(&response.body).replace(boundary, "BOUNDARY");

@@ -1,6 +1,7 @@
 //! The payload out of its image, however that is reached; and an image at the ends of what one can hold.
 //!
-//! Knows how an image is cut, mounted and made. What must be found in it is the payload's, as from a directory.
+//! Knows how an image is cut, mounted and made. What must be found in it is the payload's, as from a
+//! directory.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +34,8 @@ const PARTS: [usize; 3] = [4_097, 65_535, 700_001];
 /// How long a mount may take to appear.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The image itself, its parts, and a mount of it: every request of the payload, and the suites that only read.
+/// The image itself, its parts, and a mount of it: every request of the payload, and the suites that only
+/// read.
 pub(crate) fn served(bench: &Bench) -> Result<String> {
     let truth = bench.directory().join("truth");
     fixtures::unpack_payload(&truth)?;

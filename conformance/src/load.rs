@@ -1,4 +1,5 @@
-//! Load as the ISO builder makes it: clients that push at once onto the same repositories while connections break.
+//! Load as the ISO builder makes it: clients that push at once onto the same repositories while connections
+//! break.
 //!
 //! The tool that fills the ISO mirrors several images at a time and several
 //! layers of each; the images share layers, and the builder's network is what

@@ -1,7 +1,7 @@
 //! A network of this machine's own: namespaces on one bridge, each behind a link of limited speed.
 //!
-//! Knows `ip` and `tc`. Every name holds the harness's process id; what a harness left that was killed, the next one
-//! takes away, by that id. Does not know what runs inside.
+//! Knows `ip` and `tc`. Every name holds the harness's process id; what a harness left that was killed, the
+//! next one takes away, by that id. Does not know what runs inside.
 
 use std::net::Ipv4Addr;
 use std::path::Path;

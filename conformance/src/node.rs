@@ -1,7 +1,7 @@
 //! A node of a cluster: a Larder process in a namespace of its own, asked through its administration socket.
 //!
-//! Knows how a node is started, told to sync, and asked how it is doing, also while its link is cut. Does not know what
-//! it should answer.
+//! Knows how a node is started, told to sync, and asked how it is doing, also while its link is cut. Does not
+//! know what it should answer.
 
 use std::fs;
 use std::path::Path;

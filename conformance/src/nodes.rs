@@ -1,7 +1,8 @@
 //! Nodes that feed each other, each in a network namespace of its own behind a link of limited speed.
 //!
-//! What goes wrong in a cluster goes wrong here in mid-sync: a node loses its power, its link, a bit of its disk, the
-//! last of its space. Every time it is asked what it says of itself, and it has to finish by itself.
+//! What goes wrong in a cluster goes wrong here in mid-sync: a node loses its power, its link, a bit of its
+//! disk, the last of its space. Every time it is asked what it says of itself, and it has to finish by
+//! itself.
 
 use std::fs;
 use std::path::Path;
@@ -39,11 +40,13 @@ const LINK: u64 = 40_000_000;
 const NODES: usize = 8;
 /// How long filling all may take, in times of filling one.
 const GOAL: f64 = 1.5;
-/// The same of a small release, of which the processors make more than the links, on a machine that does other things.
+/// The same of a small release, of which the processors make more than the links, on a machine that does
+/// other things.
 const BUSY: f64 = 8.0;
 /// The longest that a job may take that nothing is in the way of.
 const SOON: Duration = Duration::from_secs(40);
-/// The same after a fault: an attempt may have to be given up first, and then the node waits half a minute at most.
+/// The same after a fault: an attempt may have to be given up first, and then the node waits half a minute at
+/// most.
 const LATER: Duration = Duration::from_secs(90);
 /// So few bytes are none.
 const LITTLE: u64 = 64 * 1024;
@@ -85,8 +88,8 @@ fn appears_everywhere(nodes: &[Node; 3], release: &Release) -> Result<()> {
     Ok(())
 }
 
-/// One node is killed in mid-sync and started again; another's link is cut in mid-sync, and put back when it has said so.
-/// Meanwhile a bit of what the first has received flips.
+/// One node is killed in mid-sync and started again; another's link is cut in mid-sync, and put back when it
+/// has said so. Meanwhile a bit of what the first has received flips.
 fn power_and_link(cluster: &Cluster<'_>, nodes: [Node; 3], first: &Release) -> Result<[Node; 3]> {
     let second = Release::random("4.22.1", SMALL, 2)?;
     let [source, killed, cut] = nodes;

@@ -1,7 +1,9 @@
-//! What Larder is shipped as: packages of Debian's and of Red Hat's kind, an image, and a list of what is in them.
+//! What Larder is shipped as: packages of Debian's and of Red Hat's kind, an image, and a list of what is in
+//! them.
 //!
-//! Knows which tool makes which package. What is in a package is said in `Cargo.toml`; the image is made here, without a
-//! container engine: the executable, the libraries that it is linked with, and distribution's names for it.
+//! Knows which tool makes which package. What is in a package is said in `Cargo.toml`; the image is made
+//! here, without a container engine: the executable, the libraries that it is linked with, and distribution's
+//! names for it.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +29,8 @@ use crate::tools::Tool;
 /// The image's configuration file, as the cluster's registry image has it.
 const CONFIGURATION: &str = "systemd/iri-registry.yaml";
 
-/// Packages are made, hold what they should, and are the same when they are made again; the image goes where images go.
+/// Packages are made, hold what they should, and are the same when they are made again; the image goes where
+/// images go.
 pub(crate) fn made(bench: &Bench) -> Result<String> {
     let deb = deb(bench)?;
     let first = fs::read(&deb)?;
@@ -77,7 +80,8 @@ fn rpm(bench: &Bench) -> Result<PathBuf> {
     Ok(package)
 }
 
-/// A target directory that holds the executable under test as if it had just been built, without what is for debuggers.
+/// A target directory that holds the executable under test as if it had just been built, without what is for
+/// debuggers.
 fn staged(bench: &Bench) -> Result<PathBuf> {
     let directory = bench.directory().join("staged");
     let program = directory.join("release/larder");
@@ -152,7 +156,8 @@ fn pushed_into_larder(bench: &Bench, directory: &Path, image: &Image) -> Result<
     registry.stop()
 }
 
-/// What is in the image suffices to run it: it is unpacked, and the program is run with that as its whole world.
+/// What is in the image suffices to run it: it is unpacked, and the program is run with that as its whole
+/// world.
 fn runs_alone(bench: &Bench, image: &Image) -> Result<()> {
     let root = bench.directory().join("unpacked");
     let layer = image.layers.first().context("the image has a layer")?;

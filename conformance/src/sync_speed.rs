@@ -1,7 +1,7 @@
 //! How fast a release moves, beside skopeo and distribution, and through a node that has nothing yet.
 //!
-//! Times are compared within one run, on one machine, on loopback, and asserted with a wide margin: the machine may be
-//! busy. What is printed is what was measured.
+//! Times are compared within one run, on one machine, on loopback, and asserted with a wide margin: the
+//! machine may be busy. What is printed is what was measured.
 
 use std::fs;
 use std::process::Command;

@@ -166,7 +166,8 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Nothing is looked for yet. Builds go to `cache`, logs to `logs`; `go_modules` holds the pinned modules.
+    /// Nothing is looked for yet. Builds go to `cache`, logs to `logs`; `go_modules` holds the pinned
+    /// modules.
     pub(crate) fn new(cache: PathBuf, go_modules: PathBuf, logs: PathBuf) -> Self {
         Self { cache, go_modules, logs, found: RefCell::default() }
     }

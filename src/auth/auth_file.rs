@@ -20,8 +20,8 @@ pub struct AuthFile {
 }
 
 impl AuthFile {
-    /// Reads the text of a file. Entries of any registry are taken; one that holds no usable credential is refused,
-    /// since somebody meant it to be used.
+    /// Reads the text of a file. Entries of any registry are taken; one that holds no usable credential is
+    /// refused, since somebody meant it to be used.
     ///
     /// # Errors
     /// The text is not of that format, or an entry is unusable.

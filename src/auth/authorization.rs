@@ -29,7 +29,8 @@ impl Authorization {
 
     /// Reads the value of an `Authorization` header, `None` where there is none. The scheme's case does not
     /// matter (RFC 9110, section 11.1); padding may be missing; the name must be UTF-8 without control
-    /// characters (RFC 7617, section 2), the password is any bytes but NUL, which bcrypt cannot tell from its end.
+    /// characters (RFC 7617, section 2), the password is any bytes but NUL, which bcrypt cannot tell from its
+    /// end.
     pub fn parse(header: Option<&[u8]>) -> Self {
         let Some(header) = header else { return Self::Anonymous };
         let Some((scheme, parameter)) = split_scheme(header) else { return Self::Malformed };

@@ -1,8 +1,8 @@
 //! `Htpasswd`: users and their bcrypt hashes, from the text of a `.htpasswd` file.
 //!
 //! Reads what distribution reads (`registry/auth/htpasswd/htpasswd.go`): one `user:hash` a line, empty lines
-//! and lines that begin with `#` skipped, the last of several lines for one user in force, bcrypt only. Unlike
-//! distribution it never makes a file, and it says which entries it cannot use.
+//! and lines that begin with `#` skipped, the last of several lines for one user in force, bcrypt only.
+//! Unlike distribution it never makes a file, and it says which entries it cannot use.
 
 use std::collections::BTreeMap;
 use std::fmt;

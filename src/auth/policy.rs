@@ -61,7 +61,8 @@ pub enum UserRule {
 pub enum Scheme {
     /// With a name and a password (RFC 7617).
     Basic,
-    /// With a token that a name and a password, or nothing, is exchanged for (distribution's token specification).
+    /// With a token that a name and a password, or nothing, is exchanged for (distribution's token
+    /// specification).
     Bearer,
 }
 
@@ -118,8 +119,8 @@ impl Policy {
         }
     }
 
-    /// How clients are asked to sign in. Those that find Basic at `/v2/` send a credential with every request or
-    /// give up, so where some may do something without one they have to be offered tokens.
+    /// How clients are asked to sign in. Those that find Basic at `/v2/` send a credential with every request
+    /// or give up, so where some may do something without one they have to be offered tokens.
     pub fn scheme(&self) -> Scheme {
         if self.anywhere.is_empty() { Scheme::Basic } else { Scheme::Bearer }
     }

@@ -28,10 +28,12 @@ enum Resource {
 }
 
 impl Scope {
-    /// The most scopes of one token. `oc` asks for every repository of a release in one request; those are two.
+    /// The most scopes of one token. `oc` asks for every repository of a release in one request; those are
+    /// two.
     pub const MAX: usize = 64;
 
-    /// Reads one scope; `None` for a kind or an action that is not known here, which is then simply not granted.
+    /// Reads one scope; `None` for a kind or an action that is not known here, which is then simply not
+    /// granted.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;
         let (name, actions) = rest.rsplit_once(':')?;

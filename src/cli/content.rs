@@ -1,7 +1,7 @@
 //! Which store an upkeep command works on.
 //!
-//! Knows where content lies when nobody says where, and how to ask the server that may write it. Does not know what is
-//! asked.
+//! Knows where content lies when nobody says where, and how to ask the server that may write it. Does not
+//! know what is asked.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +22,8 @@ use crate::store::Store;
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(super) struct Content {
-    /// Where content lies: a directory, an ISO image, a block device, or the first part of a split image; repeatable
+    /// Where content lies: a directory, an ISO image, a block device, or the first part of a split image;
+    /// repeatable
     #[arg(long, value_name = "PATH", env = "LARDER_ROOT", hide_env_values = true, value_delimiter = ':')]
     root: Vec<PathBuf>,
     /// The server's administration socket, asked where a server writes there
@@ -51,6 +52,30 @@ impl Content {
             });
         }
         Store::open(&Options { roots, access, ..Options::default() })
+    }
+
+    /// Does `work` on the store, which is opened for it and closed after it; `None` where a server writes
+    /// there, which is to be asked then.
+    pub(super) fn here<T, E>(
+        &self,
+        runtime: &Runtime,
+        access: Access,
+        work: impl AsyncFnOnce(&Store) -> Result<T, E>,
+    ) -> Result<Option<T>, Failure>
+    where
+        Failure: From<E>,
+    {
+        let store = match self.open(access) {
+            Ok(store) => store,
+            Err(store::Error::Locked { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let done = runtime.block_on(async {
+            let done = work(&store).await;
+            store.close().await;
+            done
+        })?;
+        Ok(Some(done))
     }
 
     /// Has the server do it that writes there.

@@ -39,11 +39,13 @@ use watch::Watch;
 
 /// Copy content from an image or a directory into a directory
 ///
-/// Every byte is verified while it is read. Where a server writes DESTINATION it does the work. What DESTINATION holds already is left as it is, so that a copy which was
-/// cut off goes on where it was when it is started again. Tags appear last, and only when all that they need is there.
+/// Every byte is verified while it is read. Where a server writes DESTINATION it does the work. What
+/// DESTINATION holds already is left as it is, so that a copy which was cut off goes on where it was when it
+/// is started again. Tags appear last, and only when all that they need is there.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where to read: a directory, an ISO image, a block device, or the first part of a split image (`data.isoaa`)
+    /// Where to read: a directory, an ISO image, a block device, or the first part of a split image
+    /// (`data.isoaa`)
     source: PathBuf,
     /// Where to write: a directory, which is made if it is missing
     destination: PathBuf,

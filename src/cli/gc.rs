@@ -16,12 +16,12 @@ use crate::maintenance::documents;
 use crate::maintenance::documents::GcReport;
 use crate::maintenance::documents::GcRequest;
 use crate::store::Access;
-use crate::store::Error;
+use crate::store::Store;
 
 /// Remove blobs and links that nothing reaches, while clients push and pull
 ///
-/// Where a server writes there it does the work, and keeps what pushes under way count on. A repository with something
-/// in it that cannot be read is kept whole.
+/// Where a server writes there it does the work, and keeps what pushes under way count on. A repository with
+/// something in it that cannot be read is kept whole.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -52,14 +52,10 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     };
     let runtime = surroundings::runtime()?;
     let access = if args.dry_run { Access::ReadOnly } else { Access::ReadWrite };
-    let report = match args.content.open(access) {
-        Ok(store) => runtime.block_on(async {
-            let report = documents::collect(&store, &request, SystemTime::now()).await;
-            store.close().await;
-            report
-        })?,
-        Err(Error::Locked { .. }) => Some(args.content.ask(&runtime, "/v2/_larder/gc", &request)?),
-        Err(error) => return Err(error.into()),
+    let collect = async |store: &Store| documents::collect(store, &request, SystemTime::now()).await;
+    let report = match args.content.here(&runtime, access, collect)? {
+        Some(report) => report,
+        None => Some(args.content.ask(&runtime, "/v2/_larder/gc", &request)?),
     };
     let report: GcReport = report.ok_or_else(|| anyhow::anyhow!("no root can be written"))?;
     match args.output {

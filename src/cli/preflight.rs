@@ -21,13 +21,14 @@ mod space;
 
 /// Tell whether this node is fit to serve: port, space, medium, certificate, credentials
 ///
-/// Takes the arguments of `serve`. One line a check, a hint for each that fails; exits with 1 if one does. Changes
-/// nothing.
+/// Takes the arguments of `serve`. One line a check, a hint for each that fails; exits with 1 if one does.
+/// Changes nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     settings: Settings,
-    /// What is to be copied or served: an ISO image, a block device, the first part of a split image, or a directory
+    /// What is to be copied or served: an ISO image, a block device, the first part of a split image, or a
+    /// directory
     #[arg(long, value_name = "SOURCE", help_heading = "What is to come")]
     medium: Option<PathBuf>,
     /// The release that is to be taken (its version, bundle, tag or digest)

@@ -29,7 +29,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Have the server look in a directory, an ISO image or a device after everything else; prints what it holds
+    /// Have the server look in a directory, an ISO image or a device after everything else; prints what it
+    /// holds
     Attach(Change),
     /// Have the server look there no longer; what is being sent from there is sent to the end
     Detach(Change),

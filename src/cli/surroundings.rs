@@ -1,4 +1,5 @@
-//! What decides without an operator: who runs the program, where such a user's things lie, and what it runs on.
+//! What decides without an operator: who runs the program, where such a user's things lie, and what it runs
+//! on.
 
 use std::env;
 use std::path::Path;
@@ -30,13 +31,14 @@ pub(super) fn find() -> Surroundings {
     Surroundings { root, admin_socket }
 }
 
-/// What a command runs on: the thread that it was started on. Connections of a server, hashing and disks have threads of
-/// their own.
+/// What a command runs on: the thread that it was started on. Connections of a server, hashing and disks have
+/// threads of their own.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
     runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }
 
-/// Where the server on this host can be asked: at `named`, or where it puts its socket when nobody says where.
+/// Where the server on this host can be asked: at `named`, or where it puts its socket when nobody says
+/// where.
 ///
 /// # Errors
 /// Nobody says, and there is no place for one.

@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::cli::Exit;
 use crate::cli::Failure;
+use crate::cli::in_use::InUse;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::surroundings;
@@ -34,8 +35,9 @@ use crate::store::Store;
 
 /// Stop serving and delete all content
 ///
-/// Stops the server that writes there, and where systemd runs it switches its units off: the port is free then. Deletes
-/// what is stored. Configuration, certificates and the program stay, and so does whatever else lies in the directory.
+/// Stops the server that writes there, and where systemd runs it switches its units off: the port is free
+/// then. Deletes what is stored. Configuration, certificates and the program stay, and so does whatever else
+/// lies in the directory.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where content lies
@@ -44,12 +46,8 @@ pub(super) struct Args {
     /// Do it; without this it is only said what would go
     #[arg(short = 'y', long)]
     yes: bool,
-    /// A release that the cluster runs: while it is here, nothing goes. May be given again
-    #[arg(long, value_name = "RELEASE")]
-    in_use: Vec<String>,
-    /// Delete it even if a release is in use
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    in_use: InUse,
     /// How to write the report
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -79,8 +77,8 @@ const ENDS_WITHIN: Timespec = Timespec { tv_sec: 45, tv_nsec: 0 };
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let root = args.root.clone().unwrap_or_else(|| surroundings::find().root);
     let found = found(&root)?;
-    let is_in_use = |it: &&ReleaseStatus| args.in_use.iter().any(|name| it.is_called(name));
-    if let Some(release) = found.iter().find(is_in_use).filter(|_| !args.force) {
+    let is_in_use = |it: &&ReleaseStatus| args.in_use.in_use.iter().any(|name| it.is_called(name));
+    if let Some(release) = found.iter().find(is_in_use).filter(|_| !args.in_use.force) {
         let failure = Failure::new(anyhow::anyhow!("release {} is in use", release.name()));
         return Err(failure.with_hint("nodes pull from here; `--force` deletes it all the same"));
     }

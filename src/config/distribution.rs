@@ -1,7 +1,7 @@
 //! distribution's configuration file (`version: 0.1`), read into settings.
 //!
-//! Every key of distribution's `configuration.go` is named here, in its order: what it sets, or that nothing a
-//! client could see depends on it, or that it has no effect, or that starting without it would be wrong.
+//! Every key of distribution's `configuration.go` is named here, in its order: what it sets, or that nothing
+//! a client could see depends on it, or that it has no effect, or that starting without it would be wrong.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Reads a duration. A bare number is refused, since distribution would take it as nanoseconds and nobody means
-/// those; only `0` needs no unit.
+/// Reads a duration. A bare number is refused, since distribution would take it as nanoseconds and nobody
+/// means those; only `0` needs no unit.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {

@@ -1,7 +1,7 @@
 //! `Node`: a YAML document as a tree in which every value knows its line.
 //!
-//! A scalar keeps its spelling. Which type it has is decided by who reads it, as in distribution, where a field
-//! that is text takes `0755` as it stands.
+//! A scalar keeps its spelling. Which type it has is decided by who reads it, as in distribution, where a
+//! field that is text takes `0755` as it stands.
 
 use std::fmt;
 
@@ -40,7 +40,8 @@ pub(super) enum Value {
 const MAX_LEN: usize = 1024 * 1024;
 
 impl Node {
-    /// Reads the text of a configuration file. The library bounds depth, nodes and what aliases may expand to.
+    /// Reads the text of a configuration file. The library bounds depth, nodes and what aliases may expand
+    /// to.
     pub(super) fn parse_file(text: &str, issues: &mut Issues) -> Result<Self, Problem> {
         Self::parse(text, &|line| Source::File { line }, issues)
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Attempts by address. Every new credential counts as wrong until one turns out right, so that many at once are
-/// not cheaper than one after the other. A credential that was seen before is no attempt: a client that was set up
-/// with an old password sends the same one for ever and guesses nothing.
+/// Attempts by address. Every new credential counts as wrong until one turns out right, so that many at once
+/// are not cheaper than one after the other. A credential that was seen before is no attempt: a client that
+/// was set up with an old password sends the same one for ever and guesses nothing.
 #[derive(Default)]
 pub(super) struct Guesses {
     records: Mutex<HashMap<IpAddr, Record>>,
@@ -30,8 +30,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// How far an attempt is put off at most. 15 a minute are no use for guessing.
 const LONGEST_DELAY: Duration = Duration::from_secs(4);
 
-/// What is too long to wait for one's turn: clients give up after 15 to 30 s. It also bounds how many attempts of
-/// one address are waiting.
+/// What is too long to wait for one's turn: clients give up after 15 to 30 s. It also bounds how many
+/// attempts of one address are waiting.
 const TOO_LONG: Duration = Duration::from_secs(12);
 
 /// How long an attempt is held against its sender.

@@ -166,8 +166,8 @@ impl Caller<'_> {
         }
     }
 
-    /// Whether the caller may read from any repository, and so have a blob mounted from wherever it is. A token names
-    /// repositories, so its holder may do what anybody may.
+    /// Whether the caller may read from any repository, and so have a blob mounted from wherever it is. A
+    /// token names repositories, so its holder may do what anybody may.
     pub(super) fn reads_everywhere(&self) -> bool {
         let anybody = self.access.credentials.policy().anonymous_rights().contains(Right::Pull);
         anybody || authorize(&self.identity, &Action::Inspect) == Decision::Allow

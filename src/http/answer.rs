@@ -19,8 +19,8 @@ use crate::http::Body;
 /// `Docker-Content-Digest`: of the content that is answered, in the algorithm it was asked by.
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// How many headers an answer with content usually has, with what is added to each: room for them is made once. A map
-/// with room for one more has twice as much, and is too large for the allocator to have at hand.
+/// How many headers an answer with content usually has, with what is added to each: room for them is made
+/// once. A map with room for one more has twice as much, and is too large for the allocator to have at hand.
 pub(super) const HEADERS: usize = 6;
 
 /// An answer without a body.
@@ -49,8 +49,8 @@ pub(super) fn json(value: &impl serde::Serialize) -> Response<Body> {
     document("application/json", serde_json::to_vec(value).unwrap_or_default())
 }
 
-/// An answer that says where what was made can be found. The URL is relative: no proxy in between can make it wrong,
-/// and no client takes it for another host (crane refuses one, containerd drops the credentials).
+/// An answer that says where what was made can be found. The URL is relative: no proxy in between can make it
+/// wrong, and no client takes it for another host (crane refuses one, containerd drops the credentials).
 pub(super) fn created(status: StatusCode, location: String) -> Response<Body> {
     let mut response = empty(status);
     response.headers_mut().insert(LOCATION, value(location));

@@ -76,8 +76,8 @@ pub(super) async fn get(
     Ok(response)
 }
 
-/// Whether peers are asked. Not for a `HEAD`: whoever is about to push asks that of every layer, and whoever pulls
-/// does not.
+/// Whether peers are asked. Not for a `HEAD`: whoever is about to push asks that of every layer, and whoever
+/// pulls does not.
 fn reach(headers: &HeaderMap, part: Part) -> Reach {
     match part {
         Part::AsAsked => peers::reach(headers),

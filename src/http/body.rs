@@ -43,8 +43,8 @@ pub enum Part {
     File(FileRange),
 }
 
-/// Why a body ended before its end. The connection ends with it, so that the client does not take what it got for
-/// the whole.
+/// Why a body ended before its end. The connection ends with it, so that the client does not take what it got
+/// for the whole.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -19,7 +19,8 @@ use crate::http::answer;
 /// Where the token service lies.
 pub(super) const TOKEN_PATH: &str = "/v2/_larder/token";
 
-/// What was wrong with a token that was presented (RFC 6750, section 3.1). docker takes the second for a refusal.
+/// What was wrong with a token that was presented (RFC 6750, section 3.1). docker takes the second for a
+/// refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenFault {
     /// It was not issued here, or is too old.
@@ -48,8 +49,8 @@ pub(super) fn bearer(url: &str, scope: Option<&Scope>, fault: Option<TokenFault>
     answer::value(text)
 }
 
-/// The URL that the client reached this registry by, as far as that can be told: a proxy in front says more than the
-/// connection. `None` where no request of HTTP/1.1 or later has it so.
+/// The URL that the client reached this registry by, as far as that can be told: a proxy in front says more
+/// than the connection. `None` where no request of HTTP/1.1 or later has it so.
 pub(super) fn site(headers: &HeaderMap, uri: &Uri, scheme: Scheme) -> Option<String> {
     let forwarded = |name| {
         let value = headers.get(name)?.to_str().ok()?;

@@ -22,8 +22,8 @@ pub(super) enum Outcome {
     PreconditionFailed,
 }
 
-/// Evaluates `If-Match` and `If-None-Match`, in the order of section 13.2.2. Dates are not: content that has a
-/// digest has none.
+/// Evaluates `If-Match` and `If-None-Match`, in the order of section 13.2.2. Dates are not: content that has
+/// a digest has none.
 pub(super) fn evaluate(headers: &HeaderMap, digest: &impl ToString) -> Outcome {
     if !headers.contains_key(IF_MATCH) && !headers.contains_key(IF_NONE_MATCH) {
         return Outcome::Send;

@@ -33,8 +33,8 @@ struct Catalog<'a> {
     repositories: Vec<&'a str>,
 }
 
-/// A repository's tags: all of them, unless `n` says otherwise. Exactly `name` and `tags`: the cluster's node daemon
-/// refuses anything else.
+/// A repository's tags: all of them, unless `n` says otherwise. Exactly `name` and `tags`: the cluster's node
+/// daemon refuses anything else.
 pub(super) async fn tags(
     registry: &Registry,
     query: Query<'_>,
@@ -54,8 +54,8 @@ pub(super) async fn tags(
     Ok(response)
 }
 
-/// The repositories, at most `max` at once. A client that wants more than that gets the rest by `Link`; distribution
-/// refuses it.
+/// The repositories, at most `max` at once. A client that wants more than that gets the rest by `Link`;
+/// distribution refuses it.
 pub(super) async fn catalog(
     registry: &Registry,
     query: Query<'_>,
@@ -78,7 +78,8 @@ pub(super) async fn catalog(
     Ok(response)
 }
 
-/// What refers to a manifest. Always 200: that nothing does is an answer, also of a repository that nobody knows.
+/// What refers to a manifest. Always 200: that nothing does is an answer, also of a repository that nobody
+/// knows.
 pub(super) async fn referrers(
     registry: &Registry,
     query: Query<'_>,

@@ -1,7 +1,8 @@
 //! `/v2/_larder/gc` and `/v2/_larder/verify`: upkeep, done by the process that may write.
 //!
-//! Knows the endpoints. Does not know how upkeep is done, or what its documents say: that is `maintenance`'s. An answer
-//! comes when the work is done, which for a large store takes minutes; whoever hangs up ends a verification.
+//! Knows the endpoints. Does not know how upkeep is done, or what its documents say: that is `maintenance`'s.
+//! An answer comes when the work is done, which for a large store takes minutes; whoever hangs up ends a
+//! verification.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -35,8 +35,8 @@ const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// How many tags one request may set: the specification wants ten at least, and each is an fsync.
 const MAX_TAGS: usize = 64;
 
-/// Sends a manifest as it was pushed, whatever `Accept` says: the specification has no other form of it, and every
-/// client takes it.
+/// Sends a manifest as it was pushed, whatever `Accept` says: the specification has no other form of it, and
+/// every client takes it.
 pub(super) async fn get(
     registry: &Registry,
     headers: &HeaderMap,
@@ -49,7 +49,8 @@ pub(super) async fn get(
         ReferenceError::Digest(error) => Error::Digest(error),
     })?;
     if let (Part::Head, Reference::Digest(digest)) = (part, &reference) {
-        // Whoever is about to push an index asks that of its manifests, and does not send those that are here.
+        // Whoever is about to push an index asks that of its manifests, and does not send those that are
+        // here.
         registry.store().tell(digest);
     }
     let manifest = registry.manifest(name, &reference, peers::reach(headers)).await?;

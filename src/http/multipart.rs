@@ -48,8 +48,8 @@ pub(super) fn content_range(range: &Range<u64>, whole: u64) -> String {
     format!("bytes {}-{}/{whole}", range.start, range.end.saturating_sub(1))
 }
 
-/// What cannot occur in the blob: no content can be found that holds half of its own digest. At most 70 characters
-/// (RFC 2046, section 5.1.1).
+/// What cannot occur in the blob: no content can be found that holds half of its own digest. At most 70
+/// characters (RFC 2046, section 5.1.1).
 fn boundary(digest: &Digest) -> String {
     format!("{:.32}", digest.hex().to_string())
 }

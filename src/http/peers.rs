@@ -18,8 +18,8 @@ use crate::peer::client::NO_PULL_THROUGH;
 use crate::registry::Arriving;
 use crate::registry::Reach;
 
-/// Whether what is missing here is looked for at the peers: not if a peer is asking, or two nodes that both lack
-/// something would ask each other for ever.
+/// Whether what is missing here is looked for at the peers: not if a peer is asking, or two nodes that both
+/// lack something would ask each other for ever.
 pub(super) fn reach(headers: &HeaderMap) -> Reach {
     if headers.contains_key(NO_PULL_THROUGH) { Reach::Here } else { Reach::Peers }
 }
@@ -29,7 +29,8 @@ pub(super) fn is_peer(headers: &HeaderMap) -> bool {
     reach(headers) == Reach::Here
 }
 
-/// From which byte on a peer wants a blob that is on its way here; `None` where it wants another kind of range.
+/// From which byte on a peer wants a blob that is on its way here; `None` where it wants another kind of
+/// range.
 pub(super) fn first_byte(headers: &HeaderMap) -> Option<u64> {
     let Some(range) = headers.get(RANGE) else { return Some(0) };
     range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()

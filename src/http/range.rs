@@ -28,7 +28,8 @@ pub(super) enum RangeError {
     TooMany,
 }
 
-/// How many ranges one request may ask for: as many as containers/storage ever does (`maxNumberMissingChunks`).
+/// How many ranges one request may ask for: as many as containers/storage ever does
+/// (`maxNumberMissingChunks`).
 pub(super) const MAX_RANGES: usize = 1024;
 
 /// Reads a `Range` header for a blob of `len` bytes.
@@ -77,8 +78,8 @@ enum Piece {
     Inside(Range<u64>),
 }
 
-/// One of `first-last`, `first-` and `-length`. One that ends before it begins holds nothing: RFC 9110 calls it
-/// invalid, and the conformance suite wants 416 for it.
+/// One of `first-last`, `first-` and `-length`. One that ends before it begins holds nothing: RFC 9110 calls
+/// it invalid, and the conformance suite wants 416 for it.
 fn piece(spec: &str, len: u64) -> Piece {
     let Some((first, last)) = spec.split_once('-') else { return Piece::Invalid };
     let (Some(first), Some(last)) = (number(first), number(last)) else { return Piece::Invalid };

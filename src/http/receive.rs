@@ -41,7 +41,8 @@ where
         }
     }
 
-    /// Reads all into a chunk of an upload. What arrived before an error stays: the client may go on from there.
+    /// Reads all into a chunk of an upload. What arrived before an error stays: the client may go on from
+    /// there.
     pub(super) async fn into_chunk(mut self, mut chunk: Chunk) -> Result<u64, Error> {
         while !chunk.is_too_long() {
             match self.next().await {

@@ -30,7 +30,8 @@ pub(super) use inventory::inventory;
 
 /// The largest request for a job: ten thousand names of full length.
 const JOB_LIMIT: usize = 4 * 1024 * 1024;
-/// The largest question about blobs: as many digests of the longest kind as may be asked about, and the JSON around.
+/// The largest question about blobs: as many digests of the longest kind as may be asked about, and the JSON
+/// around.
 const HAVE_LIMIT: usize = HaveRequest::LIMIT * 150;
 
 /// Answers which blobs this node has and which are on their way here.

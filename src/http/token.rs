@@ -25,13 +25,15 @@ use crate::http::error::Error;
 use crate::http::query::Query;
 use crate::http::receive::Incoming;
 
-/// How large the form of a request may be, in bytes: as many scopes as one token may have, of the longest names.
+/// How large the form of a request may be, in bytes: as many scopes as one token may have, of the longest
+/// names.
 const MAX_FORM: usize = 64 * 1024;
 
 /// `GET`: the credential, if there is one, is in the `Authorization` header.
 pub(super) fn get(caller: &Caller<'_>, asked: Query<'_>) -> Result<Response<Body>, Error> {
     let identity = caller.identity();
-    // Nobody in particular gets a token where that is good for something; elsewhere it would only be in the way.
+    // Nobody in particular gets a token where that is good for something; elsewhere it would only be in the
+    // way.
     if identity.name().is_none() && authorize(identity, &Action::Inspect) != Decision::Allow {
         return Err(caller.challenge());
     }

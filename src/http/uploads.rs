@@ -181,8 +181,8 @@ pub(super) async fn cancel(
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
-/// Opens an upload for the chunk that the headers announce. One in the wrong place leaves it as it is, and the
-/// client is told what it holds.
+/// Opens an upload for the chunk that the headers announce. One in the wrong place leaves it as it is, and
+/// the client is told what it holds.
 async fn open(
     registry: &Registry,
     headers: &HeaderMap,
@@ -245,8 +245,8 @@ fn location(name: &RepositoryName, id: UploadId) -> String {
     format!("/v2/{name}/blobs/uploads/{id}")
 }
 
-/// What an upload holds, both ends included. Nothing is `0-0` too: distribution's client reads it with `%d-%d` and
-/// gives up where the end is before the beginning.
+/// What an upload holds, both ends included. Nothing is `0-0` too: distribution's client reads it with
+/// `%d-%d` and gives up where the end is before the beginning.
 fn held(offset: u64) -> String {
     format!("0-{}", offset.saturating_sub(1))
 }

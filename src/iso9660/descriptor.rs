@@ -16,7 +16,8 @@ use crate::iso9660::record::u32_at;
 /// ECMA-119 8.1.2.
 pub(super) const IDENTIFIER: &[u8] = b"CD001";
 
-/// How many descriptors are looked at. Real images have two to five; Linux gives up after 100 (`isofs_fill_super`).
+/// How many descriptors are looked at. Real images have two to five; Linux gives up after 100
+/// (`isofs_fill_super`).
 const MAX_DESCRIPTORS: u64 = 100;
 
 const PRIMARY: u8 = 1;

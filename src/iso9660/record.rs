@@ -23,7 +23,8 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Parses the bytes of one record, whose first byte is their count; `None` where they do not hold together.
+    /// Parses the bytes of one record, whose first byte is their count; `None` where they do not hold
+    /// together.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let identifier_len = usize::from(*bytes.get(32)?);
         let identifier_end = FIXED + identifier_len;
@@ -41,8 +42,8 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Splits the first record off what is left of a sector. `None` at the padding that fills a sector up: a record
-    /// never crosses into the next (6.8.1.1).
+    /// Splits the first record off what is left of a sector. `None` at the padding that fills a sector up: a
+    /// record never crosses into the next (6.8.1.1).
     ///
     /// # Errors
     /// A length that no record has, or that passes the end of the sector.

@@ -15,8 +15,8 @@ use crate::iso9660::record::u32_at;
 /// How many continuation areas one record may have. A name of 255 bytes with every other field needs two.
 const MAX_CONTINUATIONS: usize = 16;
 
-/// The longest continuation area in bytes. Writers keep an area within one sector, which is all that Linux accepts
-/// (`rock_continue`).
+/// The longest continuation area in bytes. Writers keep an area within one sector, which is all that Linux
+/// accepts (`rock_continue`).
 const MAX_AREA: u64 = BLOCK;
 
 /// The longest name in bytes: what a directory entry holds on Linux (`NAME_MAX`).
@@ -165,7 +165,8 @@ impl RockRidge {
     }
 }
 
-/// SUSP 5.5: three lengths and a version, then the identifier of the extension, of which Rock Ridge has had three.
+/// SUSP 5.5: three lengths and a version, then the identifier of the extension, of which Rock Ridge has had
+/// three.
 fn is_rock_ridge(payload: &[u8]) -> bool {
     let identifier = payload.get(4..).unwrap_or_default();
     [&b"RRIP_1991A"[..], b"IEEE_P1282", b"IEEE_1282"].iter().any(|known| identifier.starts_with(known))

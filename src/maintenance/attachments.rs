@@ -1,8 +1,8 @@
 //! Roots that come and go while a server runs: media that hold a release, above all.
 //!
-//! Knows what was attached since the server began, and which releases each of them holds, read from its content: a
-//! volume's label holds 32 characters and a bundle's name can be longer. Does not know who noticed the medium, or who
-//! may attach one.
+//! Knows what was attached since the server began, and which releases each of them holds, read from its
+//! content: a volume's label holds 32 characters and a bundle's name can be longer. Does not know who noticed
+//! the medium, or who may attach one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,8 +19,8 @@ use crate::store::Error;
 use crate::store::Source;
 use crate::store::Store;
 
-/// How many roots may be attached at once. Each is looked in for whatever the others have not, and a node has two
-/// optical drives at the most.
+/// How many roots may be attached at once. Each is looked in for whatever the others have not, and a node has
+/// two optical drives at the most.
 pub const ATTACHED_LIMIT: usize = 16;
 
 /// What was attached to a store. Cheap to clone.
@@ -60,8 +60,8 @@ impl Attachments {
         Self { store, roots: Arc::default() }
     }
 
-    /// Has a root looked in after the others, and says what it holds. Again, for a medium that was changed, it is opened
-    /// anew; for a root that the server was started with, nothing changes.
+    /// Has a root looked in after the others, and says what it holds. Again, for a medium that was changed,
+    /// it is opened anew; for a root that the server was started with, nothing changes.
     ///
     /// # Errors
     /// There is no tree in it, or it cannot be read; then it is not attached.

@@ -23,8 +23,8 @@ pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     .await
 }
 
-/// Does something that waits for the disk on a thread of its own, in its turn: somebody waits for it, and beside pulls at
-/// full speed one that steps back would have no turn for seconds.
+/// Does something that waits for the disk on a thread of its own, in its turn: somebody waits for it, and
+/// beside pulls at full speed one that steps back would have no turn for seconds.
 ///
 /// # Errors
 /// As of [`run`].
@@ -44,22 +44,23 @@ async fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     answer.await.map_err(|_| Error::Closed)
 }
 
-/// Steps back: this thread gets the processor and the disk when nobody else wants them. Where the system does not
-/// allow it the thread goes on as it is. For threads of our own only: a pool's would keep it for its next task.
+/// Steps back: this thread gets the processor and the disk when nobody else wants them. Where the system does
+/// not allow it the thread goes on as it is. For threads of our own only: a pool's would keep it for its next
+/// task.
 pub(super) fn step_back() {
     let _ = setpriority_process(Some(gettid()), LOWEST);
     idle_disk_class();
 }
 
-/// Puts this thread into the idle class of the disk's scheduler (`ioprio_set(2)`), which no crate that is kept offers.
-/// Without it the kernel derives the lowest of the best-effort priorities from the one above.
+/// Puts this thread into the idle class of the disk's scheduler (`ioprio_set(2)`), which no crate that is
+/// kept offers. Without it the kernel derives the lowest of the best-effort priorities from the one above.
 #[expect(unsafe_code, reason = "there is no safe way to this system call")]
 fn idle_disk_class() {
     const WHO_PROCESS: libc::c_int = 1;
     const THIS_THREAD: libc::c_int = 0;
     const CLASS_IDLE: libc::c_int = 3 << 13;
-    // SAFETY: the call takes three numbers, reads and writes no memory of ours, and changes only how the kernel
-    // orders this thread's reads.
+    // SAFETY: the call takes three numbers, reads and writes no memory of ours, and changes only how the
+    // kernel orders this thread's reads.
     unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, THIS_THREAD, CLASS_IDLE) };
 }
 

@@ -1,8 +1,8 @@
 //! Garbage collection, online: what nothing reaches goes, while clients push and pull.
 //!
-//! Knows how to read the graph of a store for `reachability` to work on, and in which order its plan is carried out.
-//! Does not know who asked, and holds no lock: a read never waits for it, and a push that needs what is about to go
-//! keeps it, since the store asks again at the moment of removal.
+//! Knows how to read the graph of a store for `reachability` to work on, and in which order its plan is
+//! carried out. Does not know who asked, and holds no lock: a read never waits for it, and a push that needs
+//! what is about to go keeps it, since the store asks again at the moment of removal.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -149,8 +149,8 @@ impl Finding<'_> {
             self.pace.take(0).is_continue().then_some(())?;
             match edges(self.tree, &manifest) {
                 Ok(Some(edges)) => graph.insert(manifest, edges),
-                // What an index lists and nobody stored, or is no manifest, has no children. What the repository
-                // itself lists must have been one.
+                // What an index lists and nobody stored, or is no manifest, has no children. What the
+                // repository itself lists must have been one.
                 Ok(None) if !listed.revisions.contains(&manifest) => graph.insert(manifest, Edges::default()),
                 Ok(None) => {
                     graph.unreadable(manifest);

@@ -1,4 +1,5 @@
-//! Looking at a medium before anybody relies on it: is it readable at its start, middle and end, and what is on it?
+//! Looking at a medium before anybody relies on it: is it readable at its start, middle and end, and what is
+//! on it?
 //!
 //! Knows which few blobs tell most. Does not read the rest: that is `verify`.
 

@@ -1,7 +1,7 @@
 //! The releases that a store holds, and whether each is whole.
 //!
-//! Knows how to read what `release` works on from a tree, and how to tell cheaply, without hashing, whether all of it
-//! is there. Does not know how a release comes or goes.
+//! Knows how to read what `release` works on from a tree, and how to tell cheaply, without hashing, whether
+//! all of it is there. Does not know how a release comes or goes.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -239,7 +239,8 @@ impl<D: Fn(&Digest) -> bool> Survey<'_, D> {
         Ok(Err(why))
     }
 
-    /// The bundle of a version. Where there is but one release it is that of the only bundle, whatever that is called.
+    /// The bundle of a version. Where there is but one release it is that of the only bundle, whatever that
+    /// is called.
     fn bundle(&self, version: Option<&str>, is_only: bool) -> Option<(BundleName, Digest)> {
         let bundles = || self.bundles.iter().filter_map(|it| Some((BundleName::parse(&it.tag)?, it.digest)));
         let named = bundles().find(|(name, _)| version.is_some_and(|version| name.is_of(version)));

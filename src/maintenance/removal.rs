@@ -1,8 +1,9 @@
 //! Removing a release, online: its names go first, then what nothing else needs.
 //!
-//! Knows the order: the bundle's tag, the release's, those of components, signatures; then manifests and links, then
-//! blobs. So no client sees a release whose parts are gone, and a removal that is cut short leaves garbage, never a
-//! link to nothing; and a note of what is left to do, with which the next process goes on. Does not know who asked, and takes no lock that a request could wait for.
+//! Knows the order: the bundle's tag, the release's, those of components, signatures; then manifests and
+//! links, then blobs. So no client sees a release whose parts are gone, and a removal that is cut short
+//! leaves garbage, never a link to nothing; and a note of what is left to do, with which the next process
+//! goes on. Does not know who asked, and takes no lock that a request could wait for.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -117,8 +118,8 @@ pub async fn remove(writer: &Writer, removal: Removal, now: SystemTime) -> Resul
     carry_on(writer, work).await
 }
 
-/// Goes on with a removal that the last process did not finish. What was pushed again since stays. Clients that the last
-/// process told that something is there are not known any more: their pushes broke off with it.
+/// Goes on with a removal that the last process did not finish. What was pushed again since stays. Clients
+/// that the last process told that something is there are not known any more: their pushes broke off with it.
 ///
 /// # Errors
 /// As of [`remove`].
@@ -150,8 +151,8 @@ async fn carry_on(writer: &Writer, work: Work) -> Result<Removed, Error> {
 }
 
 impl Removal {
-    /// Since when nothing of it may have been used: its publication, or the grace period of all garbage where that is
-    /// longer ago.
+    /// Since when nothing of it may have been used: its publication, or the grace period of all garbage where
+    /// that is longer ago.
     pub fn before(&self, now: SystemTime) -> SystemTime {
         let grace = now.checked_sub(Policy::GRACE).unwrap_or(SystemTime::UNIX_EPOCH);
         self.published.max(grace) + Duration::from_nanos(1)

@@ -1,8 +1,9 @@
-//! Mending what a verification found, from what other stores and registries hold and from what the tree itself still
-//! tells.
+//! Mending what a verification found, from what other stores and registries hold and from what the tree
+//! itself still tells.
 //!
-//! Knows which evidence is good enough: bytes that have the digest, a link's own path, a tag's history where it leaves
-//! one choice. Does not know how a problem was found. What cannot be mended is set aside, never deleted.
+//! Knows which evidence is good enough: bytes that have the digest, a link's own path, a tag's history where
+//! it leaves one choice. Does not know how a problem was found. What cannot be mended is set aside, never
+//! deleted.
 
 use std::fmt;
 use std::ops::ControlFlow;

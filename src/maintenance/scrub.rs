@@ -1,7 +1,8 @@
-//! Scrubbing: everything that is stored is hashed, slowly and again and again, beside the server that serves it.
+//! Scrubbing: everything that is stored is hashed, slowly and again and again, beside the server that serves
+//! it.
 //!
-//! Knows where it was, also over restarts, and what is worth a look first after a cut. Does not mend: what it finds is
-//! logged, counted, and not served any more.
+//! Knows where it was, also over restarts, and what is worth a look first after a cut. Does not mend: what it
+//! finds is logged, counted, and not served any more.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -44,8 +45,8 @@ struct Place {
     after: Option<String>,
 }
 
-/// Goes on where it was, to the end of what is stored; the next time it begins anew. Ends early, and goes on there the
-/// next time, when it is dropped.
+/// Goes on where it was, to the end of what is stored; the next time it begins anew. Ends early, and goes on
+/// there the next time, when it is dropped.
 ///
 /// # Errors
 /// The store cannot be listed, or the place not kept.
@@ -69,8 +70,8 @@ pub async fn scrub(store: &Store, pace: Pace) -> Result<Scrubbed, Error> {
     }
 }
 
-/// Looks only at what changed at `since` or later, which is what a cut can have hurt: what was written without being
-/// made durable, by whoever wrote it.
+/// Looks only at what changed at `since` or later, which is what a cut can have hurt: what was written
+/// without being made durable, by whoever wrote it.
 ///
 /// # Errors
 /// None of its own: what cannot be listed is passed over.

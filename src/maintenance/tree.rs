@@ -1,7 +1,7 @@
 //! `Tree`: the roots of a store as they are, without what the server remembers of them.
 //!
-//! Knows how to ask each root in turn. Does not know what is wrong with what it finds. Everything here waits for the
-//! medium, and belongs on a thread of its own.
+//! Knows how to ask each root in turn. Does not know what is wrong with what it finds. Everything here waits
+//! for the medium, and belongs on a thread of its own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! Verifying: is everything in the tree what its path says, and is everything there that something points at?
 //!
-//! Knows the faults that a tree can have and what each of them costs a client. Does not know how one is mended. That a
-//! server uses the tree meanwhile is no fault: what came or went while it was looked at is passed over.
+//! Knows the faults that a tree can have and what each of them costs a client. Does not know how one is
+//! mended. That a server uses the tree meanwhile is no fault: what came or went while it was looked at is
+//! passed over.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -40,8 +41,8 @@ pub enum Releases {
     Named(String),
 }
 
-/// Verifies the trees of `sources`, which together are one store. Waits for the disk, on threads that step back
-/// behind all others; `None` where `pace` was stopped meanwhile.
+/// Verifies the trees of `sources`, which together are one store. Waits for the disk, on threads that step
+/// back behind all others; `None` where `pace` was stopped meanwhile.
 pub fn verify(
     sources: &[Arc<dyn Source>],
     releases: &Releases,

@@ -70,8 +70,8 @@ impl ErrorCode {
         }
     }
 
-    /// distribution's text for the code (`registry/api/errcode/register.go`), to the letter: containers/common
-    /// does not retry an error that says exactly this and has no detail (`pkg/retry`).
+    /// distribution's text for the code (`registry/api/errcode/register.go`), to the letter:
+    /// containers/common does not retry an error that says exactly this and has no detail (`pkg/retry`).
     pub const fn default_message(self) -> &'static str {
         match self {
             Self::BlobUnknown => "blob unknown to registry",

@@ -31,13 +31,14 @@ enum Content {
 }
 
 impl Manifest {
-    /// The largest manifest, in bytes: what the specification asks a registry to take ("Pushing Manifests"), and
-    /// where containers/image and containerd stop reading (4 MiB both).
+    /// The largest manifest, in bytes: what the specification asks a registry to take ("Pushing Manifests"),
+    /// and where containers/image and containerd stop reading (4 MiB both).
     pub const MAX_LEN: usize = 4 * 1024 * 1024;
 
-    /// Parses a manifest that a client pushes as `content_type`. Unknown members are of no concern. A `mediaType`
-    /// may be missing from an OCI document; where both speak they must agree, and a document must not be an image
-    /// and an index at once, or two clients could read two things in the same bytes ([CVE-2021-41190]).
+    /// Parses a manifest that a client pushes as `content_type`. Unknown members are of no concern. A
+    /// `mediaType` may be missing from an OCI document; where both speak they must agree, and a document must
+    /// not be an image and an index at once, or two clients could read two things in the same bytes
+    /// ([CVE-2021-41190]).
     ///
     /// [CVE-2021-41190]: https://github.com/opencontainers/image-spec/security/advisories/GHSA-77vh-xpmg-72qh
     ///
@@ -63,8 +64,8 @@ impl Manifest {
         self.subject.as_ref()
     }
 
-    /// What kind of artifact it is (distribution-spec, "Listing Referrers"): its own word, else an image's config's
-    /// media type, else nothing.
+    /// What kind of artifact it is (distribution-spec, "Listing Referrers"): its own word, else an image's
+    /// config's media type, else nothing.
     pub fn artifact_type(&self) -> &str {
         match &self.content {
             Content::Image { config, .. } if self.artifact_type.is_empty() => &config.media_type,
@@ -157,7 +158,8 @@ struct Document {
 impl Document {
     fn agreed_type(&self, content_type: Option<&str>) -> Result<ManifestType, ManifestError> {
         let sent = content_type.and_then(ManifestType::parse);
-        // What says of itself that it is something else is no manifest. Some send documents as what they are written in.
+        // What says of itself that it is something else is no manifest. Some send documents as what they are
+        // written in.
         let other = content_type.filter(|it| sent.is_none() && !matches!(it.trim(), "" | "application/json"));
         if let Some(other) = other {
             return Err(ManifestError::ContentType(other.to_owned()));

@@ -27,7 +27,8 @@ impl ManifestType {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::OciImage, Self::OciIndex, Self::DockerImage, Self::DockerList];
 
-    /// The type that `text` names; parameters (`; charset=..`) and case are ignored (RFC 9110, section 8.3.1).
+    /// The type that `text` names; parameters (`; charset=..`) and case are ignored (RFC 9110, section
+    /// 8.3.1).
     pub fn parse(text: &str) -> Option<Self> {
         let essence = text.split(';').next().unwrap_or_default().trim();
         Self::ALL.into_iter().find(|it| it.as_str().eq_ignore_ascii_case(essence))
@@ -52,9 +53,9 @@ impl ManifestType {
 /// Docker's first format, which is served where a tree holds it and cannot be pushed.
 const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-/// The media type of a stored manifest, from its bytes alone. Where they do not say, an OCI document is told by
-/// its shape, as distribution does (`registry/storage/manifeststore.go`). Bytes that are no JSON object are
-/// what any bytes are.
+/// The media type of a stored manifest, from its bytes alone. Where they do not say, an OCI document is told
+/// by its shape, as distribution does (`registry/storage/manifeststore.go`). Bytes that are no JSON object
+/// are what any bytes are.
 pub fn stored_media_type(content: &[u8]) -> Cow<'static, str> {
     let Ok(Object(head)) = serde_json::from_slice::<Object<Head<'_>>>(content) else {
         return Cow::Borrowed("application/octet-stream");

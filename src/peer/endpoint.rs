@@ -17,8 +17,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Parses `https://HOST[:PORT]`, `http://HOST[:PORT]` or `HOST[:PORT]`, which means https: the pull secret
-    /// travels there.
+    /// Parses `https://HOST[:PORT]`, `http://HOST[:PORT]` or `HOST[:PORT]`, which means https: the pull
+    /// secret travels there.
     ///
     /// # Errors
     /// The text has another scheme, credentials, a path or a query, or no host.

@@ -1,9 +1,9 @@
 //! Blobs that are on their way here, and peers that read along while they come.
 //!
-//! Knows how far each is, and hands on what came so far and what comes next: so a blob that eight nodes want leaves the
-//! one that has it once, and passes from node to node with the delay of a piece, not of the whole. Nothing that is
-//! handed on here is verified yet: whoever reads along is a peer, and hashes what it gets as it does anyway. Does not
-//! know where the bytes come from.
+//! Knows how far each is, and hands on what came so far and what comes next: so a blob that eight nodes want
+//! leaves the one that has it once, and passes from node to node with the delay of a piece, not of the whole.
+//! Nothing that is handed on here is verified yet: whoever reads along is a peer, and hashes what it gets as
+//! it does anyway. Does not know where the bytes come from.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -28,7 +28,8 @@ use crate::peer::inventory::Have;
 use crate::registry::Arriving;
 use crate::store::Partial;
 
-/// How many peers may read one blob along. More of them find each other: whoever reads along can be read along.
+/// How many peers may read one blob along. More of them find each other: whoever reads along can be read
+/// along.
 const READERS: usize = 2;
 /// How many pieces may wait for a peer: its socket's buffer holds more.
 const WAITING: usize = 2;
@@ -70,7 +71,8 @@ struct Stream {
     grown: watch::Sender<Growth>,
 }
 
-/// What came and is perhaps not in the file yet. The store holds the same bytes until they are: nothing is held twice.
+/// What came and is perhaps not in the file yet. The store holds the same bytes until they are: nothing is
+/// held twice.
 #[derive(Debug)]
 struct Tail {
     begin: u64,
@@ -130,11 +132,11 @@ impl Fetching {
         Some(FetchingGuard { fetching: Arc::clone(self), digest, arrival })
     }
 
-    /// The bytes of a blob from `begin` on as they come here, for a peer; `None` where none are coming into this
-    /// repository or enough peers read them along.
+    /// The bytes of a blob from `begin` on as they come here, for a peer; `None` where none are coming into
+    /// this repository or enough peers read them along.
     ///
-    /// Nodes must not wait for each other in a circle: a node whose bytes come from another reader gives only to those
-    /// that have less than itself.
+    /// Nodes must not wait for each other in a circle: a node whose bytes come from another reader gives only
+    /// to those that have less than itself.
     pub(crate) fn read_along(&self, name: &RepositoryName, digest: &Digest, begin: u64) -> Option<Arriving> {
         let arrival = self.lock().get(digest).filter(|it| it.repositories.contains(name)).cloned()?;
         let stream = arrival.stream().clone()?;

@@ -11,9 +11,9 @@
 //! {"end":true}
 //! ```
 //!
-//! What stands below a repository belongs to it. Lines of kinds that a reader does not know, and members that it
-//! does not know, are passed over, so that nodes of neighbouring versions understand each other; a version that
-//! it does not know is refused. A list without its last line was cut short.
+//! What stands below a repository belongs to it. Lines of kinds that a reader does not know, and members that
+//! it does not know, are passed over, so that nodes of neighbouring versions understand each other; a version
+//! that it does not know is refused. A list without its last line was cut short.
 
 use serde::Deserialize;
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! `Local`: the server that runs on this host, asked through its administration socket.
 //!
-//! Knows the socket and the form of an answer. Does not know what is asked. Whoever can open the socket may do
-//! everything, so nothing is signed.
+//! Knows the socket and the form of an answer. Does not know what is asked. Whoever can open the socket may
+//! do everything, so nothing is signed.
 
 use std::io;
 use std::path::PathBuf;

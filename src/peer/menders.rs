@@ -1,7 +1,7 @@
 //! `Menders`: registries that give back what is damaged here.
 //!
-//! Knows how to ask them one after the other, and that what they give is verified before anybody sees it. Does not know
-//! what is damaged, or how that was found.
+//! Knows how to ask them one after the other, and that what they give is verified before anybody sees it.
+//! Does not know what is damaged, or how that was found.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -46,7 +46,8 @@ pub struct Menders {
 }
 
 impl Menders {
-    /// Those at `endpoints`, in this order, for `store`, into which `fetching` comes already. Dials nobody yet.
+    /// Those at `endpoints`, in this order, for `store`, into which `fetching` comes already. Dials nobody
+    /// yet.
     pub fn new(
         store: Store,
         fetching: Arc<Fetching>,

@@ -1,8 +1,9 @@
 //! `Pressure`: how hard the disk is pressed, and stepping back from it.
 //!
-//! Knows what the kernel says of the whole system (PSI, `Documentation/accounting/psi.rst`): the share of time in which
-//! some task waited for storage. etcd writes to the same disk and is made slow by that wait, whoever caused it. Does not
-//! know what is written. Where the kernel does not say it (before 4.20, or without `psi=1`), nothing is held back.
+//! Knows what the kernel says of the whole system (PSI, `Documentation/accounting/psi.rst`): the share of
+//! time in which some task waited for storage. etcd writes to the same disk and is made slow by that wait,
+//! whoever caused it. Does not know what is written. Where the kernel does not say it (before 4.20, or
+//! without `psi=1`), nothing is held back.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,13 +19,13 @@ use crate::peer::job::Percent;
 
 /// Where the kernel says it.
 const KERNEL: &str = "/proc/pressure/io";
-/// Over how long pressure is measured: the kernel's own shortest mean is over ten seconds, in which an etcd election is
-/// lost.
+/// Over how long pressure is measured: the kernel's own shortest mean is over ten seconds, in which an etcd
+/// election is lost.
 const WINDOW: Duration = Duration::from_millis(500);
 /// How long is stepped back before it is looked again.
 const STEP: Duration = Duration::from_millis(250);
-/// How long one piece of a blob is held back at most: a disk that others press for hours must not end a sync, nor may its
-/// sources take it for dead.
+/// How long one piece of a blob is held back at most: a disk that others press for hours must not end a sync,
+/// nor may its sources take it for dead.
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// A limit on the disk's pressure.
@@ -86,7 +87,8 @@ impl Pressure {
     }
 }
 
-/// How long some task has waited since the system started. The file is the kernel's memory: reading it waits for no disk.
+/// How long some task has waited since the system started. The file is the kernel's memory: reading it waits
+/// for no disk.
 fn waited(kernel: &std::path::Path) -> Option<Duration> {
     let text = fs::read_to_string(kernel).ok()?;
     let some = text.lines().find_map(|line| line.strip_prefix("some "))?;

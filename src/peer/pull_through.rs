@@ -1,7 +1,7 @@
 //! Pull-through: what is missing here and asked for is fetched from a peer that has it.
 //!
-//! Knows whom to ask, for how long, and that a mistaken reference must cost one bounded question. Does not know
-//! who asked: a client that goes away does not stop what has begun.
+//! Knows whom to ask, for how long, and that a mistaken reference must cost one bounded question. Does not
+//! know who asked: a client that goes away does not stop what has begun.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -42,9 +42,11 @@ use crate::registry::PullThrough;
 use crate::registry::Wish;
 use crate::store::Store;
 
-/// How long peers may take to say whether they have something. A client is waiting, and most misses are mistakes.
+/// How long peers may take to say whether they have something. A client is waiting, and most misses are
+/// mistakes.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it is remembered that nobody has something: clients ask again at once, releases come by the minute.
+/// How long it is remembered that nobody has something: clients ask again at once, releases come by the
+/// minute.
 const REMEMBERED: Duration = Duration::from_secs(5);
 /// How many such answers are remembered: a stranger can ask for any number of things that do not exist.
 const REMEMBERED_LIMIT: usize = 4096;
@@ -176,7 +178,8 @@ impl PeerPullThrough {
         self.take_off(name.clone(), *digest, client, size, wish).await
     }
 
-    /// Begins to take a blob in and hands its bytes on as they come; whoever comes second waits until it is here.
+    /// Begins to take a blob in and hands its bytes on as they come; whoever comes second waits until it is
+    /// here.
     async fn take_off(
         &self,
         name: RepositoryName,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How far transfers may run ahead after a pause: long enough to even out scheduling, short enough that a limited
-/// link is not flooded.
+/// How far transfers may run ahead after a pause: long enough to even out scheduling, short enough that a
+/// limited link is not flooded.
 const BURST: Duration = Duration::from_millis(100);
 
 /// A limit on bytes a second, shared by all that hold a reference.

@@ -38,17 +38,18 @@ use crate::release::Rank;
 use crate::store;
 use crate::store::Store;
 
-/// How many blobs are taken at once, unless the job says otherwise: enough to fill a link with small layers, few
-/// enough that each of 8 nodes leaves some of an origin's connections to the others.
+/// How many blobs are taken at once, unless the job says otherwise: enough to fill a link with small layers,
+/// few enough that each of 8 nodes leaves some of an origin's connections to the others.
 pub(crate) const BLOBS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).unwrap();
-/// How many links and manifests are written at once: the store makes a group of them durable with one set of syncs.
+/// How many links and manifests are written at once: the store makes a group of them durable with one set of
+/// syncs.
 const WRITES_AT_ONCE: usize = 64;
 /// How many waiting blobs are looked at for the one to take next.
 const LOOK_AHEAD: usize = 128;
 /// How often the sources are asked what they have by now, and whether more may be taken from few holders.
 const LULL: Duration = Duration::from_millis(200);
-/// What is left free on the disk, in bytes, on top of what is to come, unless the job says otherwise: links, directories
-/// and others' needs.
+/// What is left free on the disk, in bytes, on top of what is to come, unless the job says otherwise: links,
+/// directories and others' needs.
 pub(crate) const RESERVE: u64 = 64 * 1024 * 1024;
 
 /// What a run works with.
@@ -71,7 +72,8 @@ impl Run {
     /// Makes this store hold what the sources have of the selection. Gives how much the selection is.
     pub(crate) async fn run(self: &Arc<Self>) -> Result<usize, Error> {
         self.state.send_replace(State::Surveying);
-        // Until the tags stand, nothing but this job counts on what it brings: garbage collection leaves it alone.
+        // Until the tags stand, nothing but this job counts on what it brings: garbage collection leaves it
+        // alone.
         let surveyed = survey::survey(&self.store, &self.sources, &self.selection);
         let (plan, _hold) = self.unless_cancelled(surveyed).await?;
         let Plan { manifests, tags, blobs, targets } = plan;
@@ -166,8 +168,8 @@ impl Run {
         Ok(())
     }
 
-    /// Takes blobs in. Nodes that fill at the same time share the few that hold everything: each takes little from them
-    /// at once, but always something, and the rest from each other.
+    /// Takes blobs in. Nodes that fill at the same time share the few that hold everything: each takes little
+    /// from them at once, but always something, and the rest from each other.
     async fn copy(self: &Arc<Self>, missing: Vec<(Digest, Need)>) -> Result<(), Error> {
         let mut queue = shuffled(missing);
         let mut running = JoinSet::new();
@@ -218,7 +220,8 @@ impl Run {
                 Supply::Soon => {}
             }
         }
-        // With nothing else under way there is no better use of the time than to wait for what others are about to have.
+        // With nothing else under way there is no better use of the time than to wait for what others are
+        // about to have.
         queue.remove(plenty.or(idle.then_some(0))?).map(|blob| (blob, None))
     }
 
@@ -376,9 +379,9 @@ fn batches(manifests: Vec<Missing>) -> Vec<Vec<Missing>> {
     batches
 }
 
-/// In an order of this process's own: nodes that fill at the same time begin with different blobs, and large ones
-/// rather come first, since they take the longest to pass from node to node. (Weighted sampling without replacement:
-/// waiting times of exponential distribution, at a rate of the size.)
+/// In an order of this process's own: nodes that fill at the same time begin with different blobs, and large
+/// ones rather come first, since they take the longest to pass from node to node. (Weighted sampling without
+/// replacement: waiting times of exponential distribution, at a rate of the size.)
 fn shuffled(mut items: Vec<(Digest, Need)>) -> VecDeque<(Digest, Need)> {
     let seed = uuid::Uuid::new_v4().into_bytes();
     let key = |digest: &Digest, size: u64| {

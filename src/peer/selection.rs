@@ -1,7 +1,7 @@
 //! `Selection`: what of a source is wanted.
 //!
-//! Knows releases by their names in the tree (oc-mirror's, see `release`) and repositories by theirs. Does not know
-//! what a source has.
+//! Knows releases by their names in the tree (oc-mirror's, see `release`) and repositories by theirs. Does
+//! not know what a source has.
 
 use std::collections::BTreeSet;
 

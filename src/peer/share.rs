@@ -1,7 +1,7 @@
 //! `Share`: how much a node takes at once from those that have everything.
 //!
-//! Knows that they are few where many nodes fill at the same time: what one of them sends twice, nobody else gets
-//! meanwhile. Does not know who they are.
+//! Knows that they are few where many nodes fill at the same time: what one of them sends twice, nobody else
+//! gets meanwhile. Does not know who they are.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

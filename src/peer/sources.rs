@@ -1,10 +1,13 @@
 //! `Sources`: the registries that a job may take from, and who is asked next.
 //!
-//! Knows which source has what, which is busy, and which has failed lately. Does not know what is wanted or why.
+//! Knows which source has what, which is busy, and which has failed lately. Does not know what is wanted or
+//! why.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -20,8 +23,8 @@ use crate::peer::inventory::HaveResponse;
 
 /// How long a source that failed is left alone, if there are others.
 const REST: Duration = Duration::from_secs(5);
-/// How long an answer to "do you have these" is believed. Peers that fill each other change many times a second; an
-/// answer costs one request for a hundred blobs.
+/// How long an answer to "do you have these" is believed. Peers that fill each other change many times a
+/// second; an answer costs one request for a hundred blobs.
 const HAVE_AGE: Duration = Duration::from_millis(200);
 /// How long such an answer may take. Whoever takes longer rests: all that is to come waits for it.
 const HAVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,7 +76,7 @@ impl Source {
         Self { client, origin, state: Mutex::default() }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -84,7 +87,8 @@ impl Source {
             Some(Speaks::Larder) if state.holds.contains(digest) => Have::Yes,
             Some(Speaks::Larder) if state.fetching.contains(digest) => Have::Fetching,
             Some(Speaks::Larder) if state.wanted.contains(digest) => Have::Wanted,
-            // What a job names is asked even where it said no, but last: it may have pulled it through by now.
+            // What a job names is asked even where it said no, but last: it may have pulled it through by
+            // now.
             Some(Speaks::Larder) | None => Have::No,
             Some(Speaks::Oci) if self.origin == Origin::Named => Have::Yes,
             Some(Speaks::Oci) => Have::No,
@@ -98,6 +102,11 @@ impl Source {
     /// Whether the job names it.
     pub(crate) fn is_named(&self) -> bool {
         self.origin == Origin::Named
+    }
+
+    /// Whether it is none of those that failed for a blob.
+    fn is_untried(&self, tried: &HashMap<String, u32>) -> bool {
+        !tried.contains_key(self.client.endpoint().authority())
     }
 
     /// Remembers a failure: it rests, the longer the more often it failed.
@@ -196,7 +205,7 @@ impl State {
 /// All that a job may take from.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    sources: Vec<std::sync::Arc<Source>>,
+    sources: Vec<Arc<Source>>,
     wanted: Wanted,
 }
 
@@ -213,10 +222,11 @@ pub(crate) enum Wanted {
 #[derive(Debug)]
 pub(crate) enum Pick {
     /// From this source, which has it.
-    From(std::sync::Arc<Source>),
+    From(Arc<Source>),
     /// Along with this source, which is getting it.
-    Along(std::sync::Arc<Source>),
-    /// Only those have it that have everything, and a peer is about to take it from there: better wait for that peer.
+    Along(Arc<Source>),
+    /// Only those have it that have everything, and a peer is about to take it from there: better wait for
+    /// that peer.
     Later,
     /// Nobody is known to have it.
     Nobody,
@@ -244,15 +254,15 @@ pub(crate) enum Along {
 
 impl Sources {
     pub(crate) fn new(sources: Vec<Source>, wanted: Wanted) -> Self {
-        Self { wanted, sources: sources.into_iter().map(std::sync::Arc::new).collect() }
+        Self { wanted, sources: sources.into_iter().map(Arc::new).collect() }
     }
 
-    pub(crate) fn all(&self) -> &[std::sync::Arc<Source>] {
+    pub(crate) fn all(&self) -> &[Arc<Source>] {
         &self.sources
     }
 
-    /// Asks every source that the job names the same; those that cannot be reached are passed over where one that
-    /// answers is enough.
+    /// Asks every source that the job names the same; those that cannot be reached are passed over where one
+    /// that answers is enough.
     pub(crate) async fn ask_named<T, F>(&self, ask: impl Fn(Client) -> F) -> Result<Vec<T>, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -276,7 +286,7 @@ impl Sources {
     }
 
     /// The sources that the job names.
-    pub(crate) fn named(&self) -> impl Iterator<Item = &std::sync::Arc<Source>> {
+    pub(crate) fn named(&self) -> impl Iterator<Item = &Arc<Source>> {
         self.sources.iter().filter(|it| it.origin == Origin::Named)
     }
 
@@ -325,18 +335,18 @@ impl Sources {
     }
 
     /// Other Larders that answer.
-    fn usual(&self) -> impl Iterator<Item = &std::sync::Arc<Source>> {
+    fn usual(&self) -> impl Iterator<Item = &Arc<Source>> {
         self.sources.iter().filter(|it| !it.is_resting() && it.state().speaks == Some(Speaks::Larder))
     }
 
-    /// Who to take a blob from. While nodes fill at the same time: rather one of them, even if it has only the
-    /// beginning, than one of the few that have everything. Of several the least busy. `tried` are those that failed
-    /// for this blob.
+    /// Who to take a blob from. While nodes fill at the same time: rather one of them, even if it has only
+    /// the beginning, than one of the few that have everything. Of several the least busy. `tried` are those
+    /// that failed for this blob.
     pub(crate) fn pick(&self, digest: &Digest, tried: &HashMap<String, u32>, along: Along) -> Pick {
-        let usable = |it: &&std::sync::Arc<Source>| !tried.contains_key(it.client.endpoint().authority());
+        let usable = |it: &&Arc<Source>| it.is_untried(tried);
         let holders = self.sources.iter().filter(usable).filter(|it| it.have(digest) == Have::Yes);
         let is_filled = self.filling() == 0;
-        let rank = |it: &&std::sync::Arc<Source>| {
+        let rank = |it: &&Arc<Source>| {
             (it.is_resting(), !is_filled && it.is_whole(), it.client.busy(), chance())
         };
         let best = holders.min_by_key(rank);
@@ -355,8 +365,8 @@ impl Sources {
 
     /// Nobody says yes: a named source is asked all the same, since answers age.
     fn pick_named(&self, tried: &HashMap<String, u32>) -> Pick {
-        let usable = |it: &&std::sync::Arc<Source>| !tried.contains_key(it.client.endpoint().authority());
-        let named = self.named().filter(usable).min_by_key(|it| (it.is_resting(), it.client.busy()));
+        let untried = self.named().filter(|it| it.is_untried(tried));
+        let named = untried.min_by_key(|it| (it.is_resting(), it.client.busy()));
         named.map_or(Pick::Nobody, |it| Pick::From(it.clone()))
     }
 }

@@ -1,6 +1,7 @@
 //! The survey: what the sources have, and what of it is missing here.
 //!
-//! Knows inventories, catalogs and the edges of manifests. Does not fetch a blob and does not change the store.
+//! Knows inventories, catalogs and the edges of manifests. Does not fetch a blob and does not change the
+//! store.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -77,8 +78,8 @@ pub(crate) struct Need {
     pub(crate) optional: bool,
 }
 
-/// Finds out what of `selection` the sources have and this store lacks. As long as the hold lives nothing of it is
-/// garbage.
+/// Finds out what of `selection` the sources have and this store lacks. As long as the hold lives nothing of
+/// it is garbage.
 pub(crate) async fn survey(
     store: &Store,
     sources: &Arc<Sources>,
@@ -139,8 +140,8 @@ impl Survey {
         Self { plan, hold, kept: 0, seen, missing }
     }
 
-    /// Follows the edges level by level. That a manifest is here does not mean that what it is made of is: it may
-    /// have been pulled through, or a blob may have been lost since.
+    /// Follows the edges level by level. That a manifest is here does not mean that what it is made of is: it
+    /// may have been pulled through, or a blob may have been lost since.
     async fn follow(
         &mut self,
         store: &Store,
@@ -274,7 +275,8 @@ async fn local(store: &Store, (name, digest): &Key) -> Result<Option<oci::Manife
     }
 }
 
-/// Gives each manifest its height and sorts. Digests cannot form a circle, so no path is longer than the levels.
+/// Gives each manifest its height and sorts. Digests cannot form a circle, so no path is longer than the
+/// levels.
 fn in_order(found: BTreeMap<Key, (Missing, Vec<Key>)>) -> Vec<Missing> {
     let mut heights: BTreeMap<Key, usize> = found.keys().map(|key| (key.clone(), 0)).collect();
     for _ in 0..DEPTH_LIMIT {
@@ -341,7 +343,8 @@ fn digest_of(algorithm: Algorithm, content: &[u8]) -> Option<Digest> {
     }
 }
 
-/// What of the selection the named sources have. Where two have the same tag, the first that is named is right.
+/// What of the selection the named sources have. Where two have the same tag, the first that is named is
+/// right.
 async fn targets(sources: &Sources, selection: &Selection) -> Result<Vec<Target>, Error> {
     let mut tags = BTreeMap::new();
     let mut untagged = BTreeSet::new();

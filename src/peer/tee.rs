@@ -1,7 +1,7 @@
 //! `Tee`: hands a blob's bytes on to whoever waits for them while they are stored.
 //!
-//! Knows that the last bytes must not be handed on before all are verified: a client that has everything believes
-//! it. Does not know where the bytes come from.
+//! Knows that the last bytes must not be handed on before all are verified: a client that has everything
+//! believes it. Does not know where the bytes come from.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(crate) struct Tee {
 pub(crate) struct Teed(oneshot::Receiver<mpsc::Receiver<Bytes>>);
 
 impl Teed {
-    /// Waits until the first bytes come; `None` where they will not come this way: the blob was partly here before,
-    /// or cannot be had.
+    /// Waits until the first bytes come; `None` where they will not come this way: the blob was partly here
+    /// before, or cannot be had.
     pub(crate) async fn begin(self) -> Option<mpsc::Receiver<Bytes>> {
         self.0.await.ok()
     }

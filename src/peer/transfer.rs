@@ -1,7 +1,7 @@
 //! A transfer: one blob, from whoever has it, into the store.
 //!
-//! Knows how to go on where an attempt stopped, here or at another source, and when a source is too slow. Does not
-//! know which blobs are wanted or in which order.
+//! Knows how to go on where an attempt stopped, here or at another source, and when a source is too slow.
+//! Does not know which blobs are wanted or in which order.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -29,17 +29,18 @@ use crate::store::Append;
 use crate::store::Finish;
 use crate::store::Writer;
 
-/// How often one source is tried for one blob. A second time is for the broken connection, a third for bad luck.
+/// How often one source is tried for one blob. A second time is for the broken connection, a third for bad
+/// luck.
 const TRIES_PER_SOURCE: u32 = 3;
-/// How often peers that are getting the blob themselves are asked for what they have of it, before one of the few is
-/// asked that have everything.
+/// How often peers that are getting the blob themselves are asked for what they have of it, before one of the
+/// few is asked that have everything.
 const ALONG_TRIES: u32 = 24;
 /// The first wait before they are asked again; it doubles, with jitter.
 const FIRST_ALONG: Duration = Duration::from_millis(30);
 /// The longest such wait.
 const LONGEST_ALONG: Duration = Duration::from_millis(500);
-/// From which size on, in bytes, others are asked before a blob is taken from one of the few: less than this passes in the
-/// time that asking takes.
+/// From which size on, in bytes, others are asked before a blob is taken from one of the few: less than this
+/// passes in the time that asking takes.
 const WORTH_ASKING: u64 = 64 * 1024;
 /// After how many bytes the disk's pressure is looked at: what is handed to the disk at once.
 const EASE_EVERY: u64 = 1024 * 1024;
@@ -49,12 +50,13 @@ const TIES: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How long a source may take for the first byte before another that has the blob is asked too: most answer within
-/// milliseconds, and a second request costs little where they do not.
+/// How long a source may take for the first byte before another that has the blob is asked too: most answer
+/// within milliseconds, and a second request costs little where they do not.
 const HEDGE_AFTER: Duration = Duration::from_millis(1500);
 /// Over how long a source's speed is judged.
 const SLOW_AFTER: Duration = Duration::from_secs(10);
-/// Below how many bytes a second another source is preferred, if one has the blob: a tenth of a 10 Mbit/s link.
+/// Below how many bytes a second another source is preferred, if one has the blob: a tenth of a 10 Mbit/s
+/// link.
 const SLOW: u64 = 128 * 1024;
 
 /// A blob to take in, and where to.
@@ -152,8 +154,9 @@ impl Transfer<'_> {
         Error::Missing { what: format!("{}@{}", self.name, self.digest()) }
     }
 
-    /// Who to take it from. Before it is taken from one of the few that have everything, the others are asked whether
-    /// one of them is about to take it: this node said so itself before it asks, so that at least one of two hears.
+    /// Who to take it from. Before it is taken from one of the few that have everything, the others are asked
+    /// whether one of them is about to take it: this node said so itself before it asks, so that at least one
+    /// of two hears.
     async fn pick(
         &self,
         exhausted: &HashMap<String, u32>,
@@ -181,8 +184,8 @@ impl Transfer<'_> {
         })
     }
 
-    /// The bytes of the blob from `offset` on, from `source`, or from another that has the blob where that one is slow to
-    /// begin; `None` where it is not there.
+    /// The bytes of the blob from `offset` on, from `source`, or from another that has the blob where that
+    /// one is slow to begin; `None` where it is not there.
     async fn open(
         &self,
         source: &std::sync::Arc<Source>,
@@ -376,8 +379,8 @@ pub(crate) fn with_jitter(time: Duration) -> Duration {
     time.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
 }
 
-/// The upload that a blob is taken in by: named by the blob, so that an attempt after a restart finds what the one
-/// before it left.
+/// The upload that a blob is taken in by: named by the blob, so that an attempt after a restart finds what
+/// the one before it left.
 pub(crate) fn upload_id(digest: &Digest) -> UploadId {
     let head = digest.as_bytes().first_chunk().copied().unwrap_or_default();
     UploadId::from_u128(u128::from_be_bytes(head))

@@ -1,7 +1,8 @@
 //! `Graph`: manifests and what they point at, filled in by whoever can read them.
 //!
-//! Knows which manifests are still wanted, and what is reached from which roots. Does not know how one is read: the
-//! caller asks [`Graph::wanted`] and answers with [`Graph::insert`], at whatever pace its medium allows.
+//! Knows which manifests are still wanted, and what is reached from which roots. Does not know how one is
+//! read: the caller asks [`Graph::wanted`] and answers with [`Graph::insert`], at whatever pace its medium
+//! allows.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -24,8 +25,8 @@ pub struct Edges {
 }
 
 impl Edges {
-    /// What a manifest points at. An index's entry of a type not known here may be a manifest all the same, and is
-    /// asked for as one: keeping too much can be mended.
+    /// What a manifest points at. An index's entry of a type not known here may be a manifest all the same,
+    /// and is asked for as one: keeping too much can be mended.
     pub fn of(manifest: &Manifest) -> Self {
         let mut edges = Self { subject: manifest.subject().map(|it| it.digest), ..Self::default() };
         for child in children(manifest) {
@@ -121,8 +122,8 @@ impl Graph {
     /// Everything reached from `roots` downwards, the roots included.
     pub fn reach(&self, roots: impl IntoIterator<Item = Digest>) -> Reachable {
         let mut reached = Reachable::new();
-        // A digest can be reached as a blob first (an artifact may carry a manifest as a layer): what was followed is
-        // told apart from what was seen.
+        // A digest can be reached as a blob first (an artifact may carry a manifest as a layer): what was
+        // followed is told apart from what was seen.
         let mut followed = HashSet::new();
         let mut pending: Vec<_> = roots.into_iter().collect();
         while let Some(manifest) = pending.pop() {
@@ -138,7 +139,8 @@ impl Graph {
         reached
     }
 
-    /// Of the manifests that a repository lists, those to be kept. `tagged` are the ones that its tags point at.
+    /// Of the manifests that a repository lists, those to be kept. `tagged` are the ones that its tags point
+    /// at.
     pub fn keep(&self, keep: Keep, listed: &[Digest], tagged: &[Digest]) -> Reachable {
         match keep {
             Keep::Listed => listed.iter().copied().collect(),

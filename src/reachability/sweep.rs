@@ -1,7 +1,7 @@
 //! `Collection`: from what is stored and what is reached to a list of what can go.
 //!
-//! Knows ages, leases and the order of removal. Does not know how an entry is removed, nor whether it still may be
-//! by then: whoever removes it asks again.
+//! Knows ages, leases and the order of removal. Does not know how an entry is removed, nor whether it still
+//! may be by then: whoever removes it asks again.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -46,7 +46,8 @@ pub struct Collection<L> {
 }
 
 impl<L: Fn(&Digest) -> bool> Collection<L> {
-    /// Spares what is younger than `grace` at `now`, and what is `leased`: a push that is under way needs it soon.
+    /// Spares what is younger than `grace` at `now`, and what is `leased`: a push that is under way needs it
+    /// soon.
     pub fn new(now: SystemTime, grace: Duration, leased: L) -> Self {
         Self { now, grace, leased, reached: Reachable::new(), held: HashSet::new(), plan: Plan::default() }
     }
@@ -68,7 +69,8 @@ impl<L: Fn(&Digest) -> bool> Collection<L> {
         self.reached.extend(reached);
     }
 
-    /// Keeps a repository whole, because nobody knows what it needs: `linked` is everything that its links name.
+    /// Keeps a repository whole, because nobody knows what it needs: `linked` is everything that its links
+    /// name.
     pub fn keep_whole(&mut self, linked: impl IntoIterator<Item = Digest>) {
         self.reached.extend(linked);
     }
@@ -88,7 +90,8 @@ impl<L: Fn(&Digest) -> bool> Collection<L> {
         self.plan
     }
 
-    /// Whether the entry can go. A time in the future is a clock that was set back: young, as far as anyone knows.
+    /// Whether the entry can go. A time in the future is a clock that was set back: young, as far as anyone
+    /// knows.
     fn remove(&mut self, stored: Stored, digest: &Digest) -> bool {
         let age = self.now.duration_since(stored.modified).unwrap_or_default();
         let goes = age >= self.grace && !(self.leased)(digest);

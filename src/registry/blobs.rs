@@ -81,7 +81,8 @@ impl Registry {
         Err(fault.unwrap_or(Error::BlobUnknown(*digest)))
     }
 
-    /// The bytes of a blob from `begin` on, where it is on its way into this repository: for a peer that verifies them.
+    /// The bytes of a blob from `begin` on, where it is on its way into this repository: for a peer that
+    /// verifies them.
     pub fn read_along(&self, name: &RepositoryName, digest: &Digest, begin: u64) -> Option<Arriving> {
         self.inner.pull_through.as_ref()?.read_along(name, digest, begin)
     }
@@ -98,8 +99,8 @@ impl Registry {
         }
     }
 
-    /// Makes a blob that is stored already a blob of this repository too; `false` where it cannot be found, and is
-    /// to be uploaded.
+    /// Makes a blob that is stored already a blob of this repository too; `false` where it cannot be found,
+    /// and is to be uploaded.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] or the store's.
@@ -130,8 +131,8 @@ impl Registry {
         }
     }
 
-    /// A blob whose bytes are right, from the first root that gives them: a medium that fails is not asked again for a
-    /// while, so that the second try finds the next.
+    /// A blob whose bytes are right, from the first root that gives them: a medium that fails is not asked
+    /// again for a while, so that the second try finds the next.
     async fn whole_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Blob>, Error> {
         let mut tries = 0..WHOLE_BLOB_TRIES;
         loop {

@@ -27,7 +27,8 @@ pub enum Error {
     /// The repository does not have the manifest or the tag.
     #[error("manifest unknown")]
     ManifestUnknown(Reference),
-    /// The repository has the manifest or the tag, and what is stored cannot be used. Pushing it again mends it.
+    /// The repository has the manifest or the tag, and what is stored cannot be used. Pushing it again mends
+    /// it.
     #[error("manifest {reference} is stored damaged")]
     ManifestDamaged {
         /// Which manifest or tag.

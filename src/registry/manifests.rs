@@ -123,8 +123,8 @@ impl Registry {
         if found { Ok(()) } else { Err(Error::ManifestUnknown(reference.clone())) }
     }
 
-    /// What the store has under a reference. A tag that points at a manifest which the repository does not have is
-    /// no tag.
+    /// What the store has under a reference. A tag that points at a manifest which the repository does not
+    /// have is no tag.
     pub(super) async fn stored_manifest(
         &self,
         name: &RepositoryName,
@@ -199,8 +199,8 @@ fn digest_of(algorithm: Algorithm, content: &[u8]) -> Digest {
     value.expect("a hash has the length of its algorithm")
 }
 
-/// Which of the four a document is, for those that were asked for of late. What has a digest never changes, so nothing
-/// here is ever stale.
+/// Which of the four a document is, for those that were asked for of late. What has a digest never changes,
+/// so nothing here is ever stale.
 #[derive(Debug)]
 pub(super) struct MediaTypes(Cache<Digest, ManifestType>);
 

@@ -17,11 +17,12 @@ use crate::oci::Reference;
 
 /// Brings what is missing into the store.
 pub trait PullThrough: fmt::Debug + Send + Sync + 'static {
-    /// Tries to obtain what was asked for. Bounds the time that it takes to find out who has it, and asks once for
-    /// many who wait for the same thing.
+    /// Tries to obtain what was asked for. Bounds the time that it takes to find out who has it, and asks
+    /// once for many who wait for the same thing.
     fn fetch<'a>(&'a self, missing: Missing<'a>) -> Pin<Box<dyn Future<Output = Fetched> + Send + 'a>>;
 
-    /// The bytes of a blob from `begin` on, where it is on its way into this repository: for a peer. Asks nobody.
+    /// The bytes of a blob from `begin` on, where it is on its way into this repository: for a peer. Asks
+    /// nobody.
     fn read_along(&self, name: &RepositoryName, digest: &Digest, begin: u64) -> Option<Arriving>;
 }
 
@@ -65,8 +66,8 @@ pub enum Fetched {
     Absent,
 }
 
-/// A blob on its way: its bytes as they come. A client gets the last of them only when all are verified; a peer that
-/// [reads along](PullThrough::read_along) verifies them itself.
+/// A blob on its way: its bytes as they come. A client gets the last of them only when all are verified; a
+/// peer that [reads along](PullThrough::read_along) verifies them itself.
 #[derive(Debug)]
 pub struct Arriving {
     begin: u64,

@@ -54,11 +54,12 @@ pub struct ReferrersPage {
     pub next: Option<Digest>,
 }
 
-/// How large a response may become, in bytes: containerd and containers/image read no more than that of an index.
+/// How large a response may become, in bytes: containerd and containers/image read no more than that of an
+/// index.
 const PAGE_LEN: usize = Manifest::MAX_LEN;
 
-/// How many manifests are read at once when a repository is looked through, so that a slow medium is kept busy and
-/// nobody else is kept from it.
+/// How many manifests are read at once when a repository is looked through, so that a slow medium is kept
+/// busy and nobody else is kept from it.
 const READS: usize = 8;
 
 impl Registry {
@@ -129,8 +130,9 @@ impl Registry {
         }
     }
 
-    /// The manifests that an index under the subject's fallback tag lists, if the repository has them and they do
-    /// not refer to something else. A tag of that form that names the very image it points at is a mirror's.
+    /// The manifests that an index under the subject's fallback tag lists, if the repository has them and
+    /// they do not refer to something else. A tag of that form that names the very image it points at is a
+    /// mirror's.
     async fn listed_under_fallback_tag(
         &self,
         name: &RepositoryName,

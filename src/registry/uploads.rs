@@ -102,8 +102,8 @@ impl ChunkRange {
     }
 }
 
-/// A chunk on its way into an upload. Dropping it keeps what arrived: a client whose connection broke asks how
-/// much that is, and goes on from there.
+/// A chunk on its way into an upload. Dropping it keeps what arrived: a client whose connection broke asks
+/// how much that is, and goes on from there.
 #[derive(Debug)]
 pub struct Chunk {
     append: Append,
@@ -129,8 +129,8 @@ impl Chunk {
         self.declared.is_some_and(|declared| self.received > declared)
     }
 
-    /// Gives up the rest of the chunk, and waits until what arrived is kept: who is told of the error asks how much
-    /// that is.
+    /// Gives up the rest of the chunk, and waits until what arrived is kept: who is told of the error asks
+    /// how much that is.
     pub async fn keep(self) {
         if let Err(error) = self.append.close().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot keep all of a chunk");

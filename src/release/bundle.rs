@@ -1,7 +1,7 @@
 //! `BundleName`: the name by which a cluster asks for a release.
 //!
-//! Knows how the appliance builder makes one from a version, and that it has made it in two ways. Does not know what
-//! is in a bundle: today's are empty images whose name is all they say.
+//! Knows how the appliance builder makes one from a version, and that it has made it in two ways. Does not
+//! know what is in a bundle: today's are empty images whose name is all they say.
 
 use std::fmt;
 
@@ -26,8 +26,8 @@ impl BundleName {
         (!version.is_empty() && tag.as_str().len() <= Self::MAX_LEN).then(|| Self(tag.clone()))
     }
 
-    /// Whether this bundle is the release of `version`: with and without the architecture, for both are in the field,
-    /// and cut as the builder cuts.
+    /// Whether this bundle is the release of `version`: with and without the architecture, for both are in
+    /// the field, and cut as the builder cuts.
     pub fn is_of(&self, version: &str) -> bool {
         let plain = [Self::PREFIX, version].concat();
         let name = self.0.as_str();

@@ -48,8 +48,8 @@ pub enum Part {
 
 /// What belongs to a release, in the order in which it may become visible: the bundle last.
 ///
-/// Without a `payload` (its layer is missing, say) the tags are all there is to go by. `attachments` are candidates:
-/// the tags of [`IMAGES`] and [`COMPONENTS`]; what is attached to no member is left out.
+/// Without a `payload` (its layer is missing, say) the tags are all there is to go by. `attachments` are
+/// candidates: the tags of [`IMAGES`] and [`COMPONENTS`]; what is attached to no member is left out.
 pub fn members(
     release: &Release,
     payload: Option<&Payload>,

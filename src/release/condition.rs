@@ -1,7 +1,8 @@
 //! `Condition`: how a release is doing, in the words of the cluster's API.
 //!
-//! Knows the five types of `InternalReleaseImage` and `MachineConfigNode` (openshift/api, `machineconfiguration/v1`),
-//! and the reasons that the node daemon gives. Does not know when a condition last changed: that is for whoever watches.
+//! Knows the five types of `InternalReleaseImage` and `MachineConfigNode` (openshift/api,
+//! `machineconfiguration/v1`), and the reasons that the node daemon gives. Does not know when a condition
+//! last changed: that is for whoever watches.
 
 /// A type of condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

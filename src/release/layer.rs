@@ -1,7 +1,8 @@
 //! Finding a payload's list in a layer.
 //!
-//! Knows tar, and gzip and zstd by their first bytes, since layers in the field are not always what their media type
-//! says. Does not know where the bytes come from; reads no more of them than it must, and keeps none but the list.
+//! Knows tar, and gzip and zstd by their first bytes, since layers in the field are not always what their
+//! media type says. Does not know where the bytes come from; reads no more of them than it must, and keeps
+//! none but the list.
 
 use std::io;
 use std::io::BufRead;
@@ -18,8 +19,8 @@ use tar::Archive;
 use crate::release::Payload;
 use crate::release::PayloadError;
 
-/// How much of a layer is looked at, in bytes after decompression. A release image's own layer, the last, has some
-/// 50 MB; the base layers below it hold an operating system of half a gigabyte.
+/// How much of a layer is looked at, in bytes after decompression. A release image's own layer, the last, has
+/// some 50 MB; the base layers below it hold an operating system of half a gigabyte.
 const MAX_LAYER: u64 = 2 * 1024 * 1024 * 1024;
 
 /// The payload's list, if `layer` holds it. A release image's layers are to be asked last to first.
@@ -40,8 +41,8 @@ pub fn find_payload(mut layer: impl Read) -> Result<Option<Payload>, LayerError>
 
 fn search(layer: impl Read) -> Result<Option<Payload>, LayerError> {
     let mut archive = Archive::new(layer.take(MAX_LAYER));
-    // Raw: long names and extended headers stay entries of their own, rather than being read into memory at whatever
-    // length they claim. The name sought is short.
+    // Raw: long names and extended headers stay entries of their own, rather than being read into memory at
+    // whatever length they claim. The name sought is short.
     for entry in archive.entries().map_err(LayerError::Read)?.raw(true) {
         let mut entry = entry.map_err(LayerError::Read)?;
         let is_list = {
@@ -70,11 +71,12 @@ pub enum LayerError {
     Payload(#[from] PayloadError),
 }
 
-/// The largest window that a zstd frame may ask for, in bytes: what level 19 uses, four times over. The decoder holds
-/// that much in memory, on a machine whose memory belongs to others.
+/// The largest window that a zstd frame may ask for, in bytes: what level 19 uses, four times over. The
+/// decoder holds that much in memory, on a machine whose memory belongs to others.
 const MAX_WINDOW: u64 = 32 * 1024 * 1024;
 
-/// A zstd stream of any number of frames: `zstd:chunked` layers have one for each file, and some to be skipped.
+/// A zstd stream of any number of frames: `zstd:chunked` layers have one for each file, and some to be
+/// skipped.
 struct Zstd<R> {
     source: BufReader<R>,
     decoder: FrameDecoder,

@@ -1,7 +1,8 @@
 //! `Payload`: what a release consists of, in its own words.
 //!
-//! Knows `release-manifests/image-references`, the ImageStream that a release image carries and by which the cluster
-//! version operator installs it. Does not know where it was found, or whether what it names is stored.
+//! Knows `release-manifests/image-references`, the ImageStream that a release image carries and by which the
+//! cluster version operator installs it. Does not know where it was found, or whether what it names is
+//! stored.
 
 use std::collections::BTreeMap;
 

@@ -34,8 +34,8 @@ pub(super) struct Ledger {
     last: Mutex<Option<Tally>>,
 }
 
-/// What becomes known of a request while it is answered. Counted and logged when it is dropped, which hyper does as soon
-/// as it has the whole answer, or when there is nobody to send it to.
+/// What becomes known of a request while it is answered. Counted and logged when it is dropped, which hyper
+/// does as soon as it has the whole answer, or when there is nobody to send it to.
 #[derive(Debug)]
 pub(super) struct Record {
     began: Instant,

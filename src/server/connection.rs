@@ -51,23 +51,24 @@ use crate::server::transport::Counters;
 use crate::server::transport::KernelTls;
 use crate::server::transport::Plain;
 
-/// The longest head of a request, and the largest piece of a request's body that is held before the API takes it. Clients
-/// send 1,024 ranges in one header and tokens of tens of KiB; more than 64 KiB in all has not been seen.
+/// The longest head of a request, and the largest piece of a request's body that is held before the API takes
+/// it. Clients send 1,024 ranges in one header and tokens of tens of KiB; more than 64 KiB in all has not
+/// been seen.
 const BUFFER_LIMIT: usize = 128 << 10;
 
-/// How many header lines a request may have; hyper's own limit is 100. What they may be together is limited by
-/// [`BUFFER_LIMIT`].
+/// How many header lines a request may have; hyper's own limit is 100. What they may be together is limited
+/// by [`BUFFER_LIMIT`].
 const HEADER_LIMIT: usize = 1024;
 
 /// How many requests may be under way on one HTTP/2 connection. `oc` runs dozens and asks for at least 100.
 const STREAM_LIMIT: u32 = 128;
 
-/// How much of one upload, and of all of a connection's, may be on its way over HTTP/2 without being taken. With the
-/// round trip of a rack, a millisecond, this is a gigabyte a second.
+/// How much of one upload, and of all of a connection's, may be on its way over HTTP/2 without being taken.
+/// With the round trip of a rack, a millisecond, this is a gigabyte a second.
 const STREAM_WINDOW: u32 = 1 << 20;
 
-/// How long an HTTP/2 connection may be silent before it is asked whether it lives, and how long it may take to answer:
-/// what Kubernetes' own transport does.
+/// How long an HTTP/2 connection may be silent before it is asked whether it lives, and how long it may take
+/// to answer: what Kubernetes' own transport does.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_LIMIT: Duration = Duration::from_secs(15);
 
@@ -236,7 +237,8 @@ impl<S: Service> Shared<S> {
         Arc::new(Exchange { service: Arc::clone(&self.service), ledger: Arc::new(ledger), lane })
     }
 
-    /// Polls a connection to its end: hyper's, or that which its lack of progress or the end of the process puts to it.
+    /// Polls a connection to its end: hyper's, or that which its lack of progress or the end of the process
+    /// puts to it.
     async fn drive(
         &self,
         mut connection: Pin<&mut impl Connection>,

@@ -1,7 +1,7 @@
 //! `Exchange`: one request and its answer, between hyper and the API.
 //!
-//! Knows what has to be settled around every answer: what becomes of a body that nobody read, what is counted, and the
-//! line that each request leaves in the log. Does not know what requests mean.
+//! Knows what has to be settled around every answer: what becomes of a body that nobody read, what is
+//! counted, and the line that each request leaves in the log. Does not know what requests mean.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -84,7 +84,8 @@ impl<S: Service> Exchange<S> {
         let client = if request.headers().contains_key(EXPECT) { Client::Waits } else { Client::Sends };
         let (head, incoming) = request.into_parts();
         let (body, rest) = RequestBody::new(incoming, self.ledger.received().clone());
-        // On the heap: it has several KiB, which hyper would move with every request and keep with every idle connection.
+        // On the heap: it has several KiB, which hyper would move with every request and keep with every idle
+        // connection.
         let answering = Box::pin(self.service.respond(Request::from_parts(head, body), self.ledger.peer()));
         let Answered { mut response, note } = answering.await;
         let mut unread = None;
@@ -93,7 +94,8 @@ impl<S: Service> Exchange<S> {
                 unread = rest.unread();
             } else if !rest.settle(client).await {
                 self.ledger.progress().left_unread();
-                // Said so that the client does not send its next request into a connection that is being closed.
+                // Said so that the client does not send its next request into a connection that is being
+                // closed.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }

@@ -29,7 +29,8 @@ use crate::config::Host;
 use crate::config::ListenAddress;
 use crate::server::Tls;
 
-/// How many connections the kernel keeps for us while we are busy. The kernel cuts it to `net.core.somaxconn`.
+/// How many connections the kernel keeps for us while we are busy. The kernel cuts it to
+/// `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
 
 /// A socket that listens.
@@ -141,7 +142,8 @@ impl Listener {
         Self { tls: Some(tls), ..self }
     }
 
-    /// Where it listens, with the port that the system chose where it was to choose one; `None` for a Unix socket.
+    /// Where it listens, with the port that the system chose where it was to choose one; `None` for a Unix
+    /// socket.
     pub fn address(&self) -> Option<SocketAddr> {
         match &self.socket {
             Socket::Tcp(listener) => listener.local_addr().ok(),
@@ -150,7 +152,8 @@ impl Listener {
     }
 }
 
-/// Listens on every address, IPv4 and IPv6 with one socket as Go does; on IPv4 alone where the kernel has no IPv6.
+/// Listens on every address, IPv4 and IPv6 with one socket as Go does; on IPv4 alone where the kernel has no
+/// IPv6.
 fn bind_any(port: u16) -> io::Result<TcpListener> {
     match bind_tcp((Ipv6Addr::UNSPECIFIED, port).into()) {
         Err(error) if is_without_ipv6(&error) => bind_tcp((Ipv4Addr::UNSPECIFIED, port).into()),
@@ -158,8 +161,8 @@ fn bind_any(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// Whether an error says that there is no IPv6: the kernel was built or booted without it, or it is switched off for
-/// every interface (`net.ipv6.conf.all.disable_ipv6`).
+/// Whether an error says that there is no IPv6: the kernel was built or booted without it, or it is switched
+/// off for every interface (`net.ipv6.conf.all.disable_ipv6`).
 fn is_without_ipv6(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
     matches!(errno, Some(rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL))

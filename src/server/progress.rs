@@ -1,6 +1,7 @@
 //! `Progress`: when one connection last moved, and therefore when to give it up.
 //!
-//! Limits are by progress, never on a whole request: a release pulled at 1 MiB/s takes hours and is welcome to.
+//! Limits are by progress, never on a whole request: a release pulled at 1 MiB/s takes hours and is welcome
+//! to.
 //!
 //! Knows times and limits. Does not know how a connection is closed.
 
@@ -13,16 +14,17 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-/// How long a connection may stay open without a request. Go's clients keep idle connections for 90 s and cannot
-/// replay the body of a request that meets a closing connection, so the client has to be the one that closes.
+/// How long a connection may stay open without a request. Go's clients keep idle connections for 90 s and
+/// cannot replay the body of a request that meets a closing connection, so the client has to be the one that
+/// closes.
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long the head of a request may take from its first byte, or the first byte from the opening of the
 /// connection. Heads are sent in one piece; who drips them holds connections open on purpose.
 pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a client may take no byte of an answer, or send none of a body that is wanted. A client that unpacks
-/// layers to a slow disk while it reads may well stop for minutes.
+/// How long a client may take no byte of an answer, or send none of a body that is wanted. A client that
+/// unpacks layers to a slow disk while it reads may well stop for minutes.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(300);
 
 /// What one connection did when. Times are milliseconds since it began.
@@ -140,8 +142,8 @@ impl Progress {
         self.under_way.load(Ordering::Relaxed) == 0 && !self.is_blocked.load(Ordering::Relaxed)
     }
 
-    /// How easily it is given up for another connection; `None` for one that works. The less is the first to go: who
-    /// never asked anything before who did, and then who has been waiting longest.
+    /// How easily it is given up for another connection; `None` for one that works. The less is the first to
+    /// go: who never asked anything before who did, and then who has been waiting longest.
     pub(super) fn rank(&self) -> Option<(Merit, Instant)> {
         let answered_at = self.answered_at.load(Ordering::Relaxed);
         let merit = if answered_at == 0 { Merit::NeverAsked } else { Merit::WasAnswered };

@@ -1,6 +1,7 @@
 //! `RequestBody`: a request's body as the API reads it.
 //!
-//! Knows when a client has stopped sending, and gives back what the API did not want. Does not know what is in it.
+//! Knows when a client has stopped sending, and gives back what the API did not want. Does not know what is
+//! in it.
 
 use std::fmt;
 use std::future::Future;
@@ -27,8 +28,8 @@ use tokio::time::timeout;
 use crate::server::progress::STALL_LIMIT;
 use crate::server::transport::linger;
 
-/// The longest unwanted body that is read to its end, so that the connection can be used again. A manifest is smaller,
-/// a layer is not.
+/// The longest unwanted body that is read to its end, so that the connection can be used again. A manifest is
+/// smaller, a layer is not.
 const SWALLOW_LIMIT: u64 = 64 << 10;
 
 /// How long an answer waits for such a body. It has usually come with the head.
@@ -135,8 +136,8 @@ impl fmt::Debug for RequestBody {
 }
 
 impl Rest {
-    /// Whether the connection can be used again, after what is left has been read if it is little and on its way. To be
-    /// asked when the answer is known.
+    /// Whether the connection can be used again, after what is left has been read if it is little and on its
+    /// way. To be asked when the answer is known.
     pub(super) async fn settle(&self, client: Client) -> bool {
         let Some(mut incoming) = self.lock().take() else { return true };
         let is_small = incoming.size_hint().exact().is_some_and(|len| len <= SWALLOW_LIMIT);
@@ -157,9 +158,9 @@ impl Rest {
     }
 }
 
-/// The rest of a request over HTTP/2 that was answered before its end. A stream that is reset while its client sends
-/// loses the answer with some clients (curl 7.88): so it is read on before the answer ends, as much and as long as a
-/// connection that is being closed.
+/// The rest of a request over HTTP/2 that was answered before its end. A stream that is reset while its
+/// client sends loses the answer with some clients (curl 7.88): so it is read on before the answer ends, as
+/// much and as long as a connection that is being closed.
 #[derive(Debug)]
 pub(super) struct Unread {
     incoming: Incoming,

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use crate::server::progress::Progress;
 
-/// How many connections go at once to make room for the next ones. Finding them means a look at all, half a millisecond
-/// for 10,000; shared among this many newcomers, even a flood of them costs next to nothing.
+/// How many connections go at once to make room for the next ones. Finding them means a look at all, half a
+/// millisecond for 10,000; shared among this many newcomers, even a flood of them costs next to nothing.
 const GO_AT_ONCE: usize = 64;
 
 /// How long those may take to go who were told to. They only have to be dropped.
@@ -50,8 +50,9 @@ impl Room {
         Self { places: Arc::new(Semaphore::new(limit)), taken: Arc::default() }
     }
 
-    /// A place for a new connection. Where all are taken, the connections that have waited longest without a request
-    /// have to go, so that nobody can lock others out by doing nothing; `None` where all of them work.
+    /// A place for a new connection. Where all are taken, the connections that have waited longest without a
+    /// request have to go, so that nobody can lock others out by doing nothing; `None` where all of them
+    /// work.
     pub(super) async fn enter(&self) -> Option<Place> {
         let permit = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) => permit,

@@ -119,8 +119,9 @@ struct Stored {
     file: PathBuf,
 }
 
-/// Answers `/FROM-TO` with that piece of a blob, `/FROM-TO,FROM-TO` with pieces between delimiters, `/bytes/N` with bytes
-/// in memory, `POST /read` with how many bytes came in, and `POST /refuse` with an error at once.
+/// Answers `/FROM-TO` with that piece of a blob, `/FROM-TO,FROM-TO` with pieces between delimiters,
+/// `/bytes/N` with bytes in memory, `POST /read` with how many bytes came in, and `POST /refuse` with an
+/// error at once.
 fn pieces_of(blob: Blob) -> impl Service {
     move |request: Request<RequestBody>, _: PeerInfo| {
         let blob = blob.clone();

@@ -34,8 +34,8 @@ pub use certificate::Certificate;
 pub use certificate::CertificateError;
 pub use certificate::Inspection;
 
-/// How long a handshake may take. It is two round trips and some computing; a client on the far side of a satellite
-/// has finished long before.
+/// How long a handshake may take. It is two round trips and some computing; a client on the far side of a
+/// satellite has finished long before.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 
 /// The first byte of every TLS connection: the record type `handshake` (RFC 8446, 5.1).
@@ -127,7 +127,8 @@ impl Tls {
             Http2::Offered => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             Http2::Disabled => vec![b"http/1.1".to_vec()],
         };
-        // Clients that open a connection for each of a hundred layers resume their session instead of signing anew.
+        // Clients that open a connection for each of a hundred layers resume their session instead of signing
+        // anew.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         let offload = if transport::is_supported() { Offload::Kernel } else { Offload::Never };
         config.enable_secret_extraction = offload == Offload::Kernel;

@@ -1,8 +1,8 @@
 //! `Workers`: the threads that run connections, each connection on one of them from its first byte to its last.
 //!
-//! A request that moves between threads costs a wake-up, a context switch and a cold cache: with threads that take work
-//! from each other 0.3 futex calls and 0.13 context switches were counted for each small request, whose whole price is
-//! some 10 us.
+//! A request that moves between threads costs a wake-up, a context switch and a cold cache: with threads that
+//! take work from each other 0.3 futex calls and 0.13 context switches were counted for each small request,
+//! whose whole price is some 10 us.
 //!
 //! Knows threads and how busy they are. Does not know what runs on them.
 
@@ -17,7 +17,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
-/// Threads for connections. Cheap to clone; they end when the last clone is dropped, with whatever still runs on them.
+/// Threads for connections. Cheap to clone; they end when the last clone is dropped, with whatever still runs
+/// on them.
 #[derive(Clone, Debug)]
 pub struct Workers {
     workers: Arc<[Worker]>,
@@ -48,8 +49,8 @@ impl Workers {
         Ok(Self { workers, _end: Arc::new(end.drop_guard()) })
     }
 
-    /// The thread for the next connection: one with the fewest. A connection stays, so that those which last, not those
-    /// which come and go, decide who has how many.
+    /// The thread for the next connection: one with the fewest. A connection stays, so that those which last,
+    /// not those which come and go, decide who has how many.
     pub(super) fn claim(&self) -> Option<(Handle, Claim)> {
         let worker = self.workers.iter().min_by_key(|it| it.connections.load(Ordering::Relaxed))?;
         worker.connections.fetch_add(1, Ordering::Relaxed);

@@ -72,8 +72,8 @@ struct OnTheWay {
 }
 
 impl Pipeline {
-    /// How many bytes may wait in all, so that 64 pushes at once fit in 64 MiB with all else: what connections read, and
-    /// the larger pieces that the first of many began with.
+    /// How many bytes may wait in all, so that 64 pushes at once fit in 64 MiB with all else: what
+    /// connections read, and the larger pieces that the first of many began with.
     pub(super) const WAITING: u64 = 12 * 1024 * 1024;
     /// How many bytes are handed on at once at most; more makes nothing faster.
     const LARGEST_PIECE: u64 = 1024 * 1024;
@@ -139,7 +139,8 @@ impl Append {
         self.open.as_ref().map(|it| Partial { file: Arc::clone(&it.file.file) })
     }
 
-    /// Appends; hashing and writing overlap, and the call waits only while both are behind by a bounded amount.
+    /// Appends; hashing and writing overlap, and the call waits only while both are behind by a bounded
+    /// amount.
     ///
     /// # Errors
     /// What was appended before cannot be written: the upload holds what could be.
@@ -206,8 +207,8 @@ impl Open {
         self.received.len + on_the_way + self.pending.len()
     }
 
-    /// Hands on what is pending, once what was handed on before has arrived. Where that fails, what was to follow it is
-    /// given up too.
+    /// Hands on what is pending, once what was handed on before has arrived. Where that fails, what was to
+    /// follow it is given up too.
     async fn hand_on(&mut self, pipeline: &Arc<Pipeline>) -> Result<(), Error> {
         if let Err(error) = self.arrive(pipeline).await {
             self.pending = pipeline.piece(self.received.len);
@@ -251,8 +252,8 @@ impl Open {
         })
     }
 
-    /// Waits for what is on the way. What cannot be written is cut off again, so that the digests are those of the
-    /// file.
+    /// Waits for what is on the way. What cannot be written is cut off again, so that the digests are those
+    /// of the file.
     async fn arrive(&mut self, pipeline: &Arc<Pipeline>) -> Result<(), Error> {
         let Some(OnTheWay { writing, hashing, len }) = self.on_the_way.take() else { return Ok(()) };
         let (written, hashed) = tokio::join!(writing, hashing);

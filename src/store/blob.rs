@@ -61,14 +61,14 @@ impl Blob {
         self.version().modified()
     }
 
-    /// Where its bytes begin in the file that holds them. Who reads many blobs of an image in this order reads the
-    /// medium from its beginning to its end.
+    /// Where its bytes begin in the file that holds them. Who reads many blobs of an image in this order
+    /// reads the medium from its beginning to its end.
     pub fn position(&self) -> u64 {
         self.whole.extents.at(0).map_or(0, |first| first.offset)
     }
 
-    /// Its bytes, all or some. A range past the end is cut to it. Only where it is all of them can it be found out on
-    /// the way whether they are what they should be: the last ones are then withheld if not.
+    /// Its bytes, all or some. A range past the end is cut to it. Only where it is all of them can it be
+    /// found out on the way whether they are what they should be: the last ones are then withheld if not.
     pub fn range(&self, range: Range<u64>) -> FileRange {
         let end = range.end.min(self.len());
         let position = range.start.min(end);
@@ -99,8 +99,8 @@ impl Blob {
     }
 }
 
-/// Bytes that lie in files: a short list of pieces, since a blob of an image can have several extents and a split
-/// image several files. Cheap to clone.
+/// Bytes that lie in files: a short list of pieces, since a blob of an image can have several extents and a
+/// split image several files. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct FileRange {
     digest: Digest,
@@ -123,7 +123,8 @@ impl FileRange {
         self.position == self.end
     }
 
-    /// Takes the next window off the front, at most `limit` bytes and within one file; `None` when nothing is left.
+    /// Takes the next window off the front, at most `limit` bytes and within one file; `None` when nothing is
+    /// left.
     pub fn next_window(&mut self, limit: u64) -> Option<Window> {
         let Extent { file, offset, len } = self.extents.at(self.position)?;
         let len = len.min(limit).min(self.len());
@@ -140,8 +141,8 @@ impl FileRange {
 /// A contiguous piece of one file.
 ///
 /// To send one without ever sleeping on a disk: if it [is resident](Window::is_resident), send it; if not,
-/// [make it so](Window::make_resident) and ask again; if it still is not - a file system that cannot tell, or memory
-/// that is short - [read](Window::read) it and send the copy.
+/// [make it so](Window::make_resident) and ask again; if it still is not - a file system that cannot tell, or
+/// memory that is short - [read](Window::read) it and send the copy.
 #[derive(Clone, Debug)]
 pub struct Window {
     /// The file.
@@ -161,23 +162,25 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether it is in memory, so that sending it does not wait for a disk. Never waits itself. A file system that
-    /// cannot tell (FUSE has no `RWF_NOWAIT`) counts as cold.
+    /// Whether it is in memory, so that sending it does not wait for a disk. Never waits itself. A file
+    /// system that cannot tell (FUSE has no `RWF_NOWAIT`) counts as cold.
     ///
-    /// Looks at one page in every 64 KiB, since the kernel reads ahead and evicts in such runs: `cachestat(2)` would
-    /// count every page, but also those that are still being read, and the kernels of RHEL 9 do not have it.
+    /// Looks at one page in every 64 KiB, since the kernel reads ahead and evicts in such runs:
+    /// `cachestat(2)` would count every page, but also those that are still being read, and the kernels of
+    /// RHEL 9 do not have it.
     pub fn is_resident(&self) -> bool {
         self.extent().is_resident()
     }
 
-    /// As [`Window::is_resident`], by a look at its ends and its middle alone. Enough where what stands before it was in
-    /// memory: what is evicted goes in the order in which it was read, in runs of many windows.
+    /// As [`Window::is_resident`], by a look at its ends and its middle alone. Enough where what stands
+    /// before it was in memory: what is evicted goes in the order in which it was read, in runs of many
+    /// windows.
     pub fn seems_resident(&self) -> bool {
         self.extent().seems_resident()
     }
 
-    /// Reads what is in memory from `at` on, counted from the window's beginning, and gives how much that was; fewer
-    /// bytes than asked for say that the next is not in memory. Never waits.
+    /// Reads what is in memory from `at` on, counted from the window's beginning, and gives how much that
+    /// was; fewer bytes than asked for say that the next is not in memory. Never waits.
     ///
     /// # Errors
     /// The first byte is not in memory ([`io::ErrorKind::WouldBlock`]), the file system cannot tell, or the file is
@@ -186,13 +189,14 @@ impl Window {
         self.extent().try_read(at, buffer)
     }
 
-    /// Whether nobody knows yet that the bytes are what they should be. It is [read](Window::make_resident) before it
-    /// is sent then, whether it is in memory or not, and windows are in their order.
+    /// Whether nobody knows yet that the bytes are what they should be. It is [read](Window::make_resident)
+    /// before it is sent then, whether it is in memory or not, and windows are in their order.
     pub fn is_to_be_proven(&self) -> bool {
         self.proof.as_ref().is_some_and(|(proof, _)| !proof.is_done())
     }
 
-    /// Reads it into memory on one of the medium's threads. A fault of the medium is retried once, counted and named.
+    /// Reads it into memory on one of the medium's threads. A fault of the medium is retried once, counted
+    /// and named.
     ///
     /// # Errors
     /// [`Error::Medium`] where it cannot be read, [`Error::Corrupt`] where the file has become shorter or where this

@@ -27,7 +27,8 @@ use crate::store::link::in_source;
 use crate::store::link::read_small;
 use crate::store::proof::Proof;
 
-/// Blobs of a store: what is known to be damaged, and the small ones that were read and verified. Cheap to clone.
+/// Blobs of a store: what is known to be damaged, and the small ones that were read and verified. Cheap to
+/// clone.
 #[derive(Clone, Debug)]
 pub(super) struct Contents {
     inner: Arc<Inner>,
@@ -56,8 +57,8 @@ impl Weighter<Digest, Bytes> for ByLength {
 }
 
 impl Contents {
-    /// How many bytes of verified blobs are kept: the manifests of four releases of 200 images. The whole server is to
-    /// stay within 12 MiB when idle.
+    /// How many bytes of verified blobs are kept: the manifests of four releases of 200 images. The whole
+    /// server is to stay within 12 MiB when idle.
     const KEPT: u64 = 4 * 1024 * 1024;
     /// The largest blob that is kept. Manifests of images have a few KiB; an index of many platforms has 20.
     const LARGEST_KEPT: usize = 256 * 1024;
@@ -65,8 +66,8 @@ impl Contents {
     const HASHED_AT_ONCE: u64 = 64 * 1024;
     /// How many damaged blobs are remembered. With more than these a store is beyond help.
     const DAMAGED: usize = 4096;
-    /// How many files are remembered that were found to hold what they should: some releases of 200 images. One that
-    /// is forgotten is hashed once more.
+    /// How many files are remembered that were found to hold what they should: some releases of 200 images.
+    /// One that is forgotten is hashed once more.
     const SOUND: usize = 8192;
 
     pub(super) fn new(metrics: StoreMetrics) -> Self {

@@ -1,7 +1,8 @@
 //! Deleting all that a store keeps under a root.
 //!
-//! Knows the order: what clients see goes at once and first, the lock last, so that nothing half is ever served and no
-//! other writer gets in between. Does not know who serves it still, or whether anybody needs it.
+//! Knows the order: what clients see goes at once and first, the lock last, so that nothing half is ever
+//! served and no other writer gets in between. Does not know who serves it still, or whether anybody needs
+//! it.
 
 use std::fs;
 use std::fs::File;
@@ -16,8 +17,8 @@ use crate::store::lock::Lock;
 /// Where content stands that is not served any more, until it is gone.
 const DOOMED: &str = "deleted";
 
-/// Deletes distribution's tree and Larder's own directory under `root`, and nothing else that lies there. Begun again where
-/// it was cut off, it ends all the same.
+/// Deletes distribution's tree and Larder's own directory under `root`, and nothing else that lies there.
+/// Begun again where it was cut off, it ends all the same.
 ///
 /// # Errors
 /// [`Error::Locked`] where a process writes there; [`Error::BecameReadOnly`] where nobody can; the disk's.

@@ -3,10 +3,11 @@
 //! Knows when what is open is still what its name means. Does not know what the
 //! files hold.
 //!
-//! Finding a link by its name costs the kernel a walk over nine directories; asking an open file whether it changed
-//! costs a sixth of that. Whatever is done to a file or to its own name shows in its version: its times, its length,
-//! its number of names. What does not show is that a directory above it was moved. Of those that the writer moves it
-//! tells us; of anybody else's (an operator's `mv`) it is learnt within [`Descriptors::RESOLVED_FOR`].
+//! Finding a link by its name costs the kernel a walk over nine directories; asking an open file whether it
+//! changed costs a sixth of that. Whatever is done to a file or to its own name shows in its version: its
+//! times, its length, its number of names. What does not show is that a directory above it was moved. Of
+//! those that the writer moves it tells us; of anybody else's (an operator's `mv`) it is learnt within
+//! [`Descriptors::RESOLVED_FOR`].
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -40,16 +41,16 @@ struct Open {
 pub(super) struct Generation(u64);
 
 impl Descriptors {
-    /// How many files stay open: the links and configs of a release of 200 images twice over, at about a KiB each
-    /// with what the kernel keeps.
+    /// How many files stay open: the links and configs of a release of 200 images twice over, at about a KiB
+    /// each with what the kernel keeps.
     const MOST: usize = 1024;
     /// Where the process may open few files, this part of them.
     const SHARE: u64 = 8;
-    /// The largest file that stays open: what another process removes keeps its place on the disk until it is asked
-    /// for again.
+    /// The largest file that stays open: what another process removes keeps its place on the disk until it is
+    /// asked for again.
     const LARGEST: u64 = 64 * 1024;
-    /// For how long a name is taken to mean what it did when it was last looked up, as long as the file itself has not
-    /// changed.
+    /// For how long a name is taken to mean what it did when it was last looked up, as long as the file
+    /// itself has not changed.
     const RESOLVED_FOR: Duration = Duration::from_secs(1);
 
     pub(super) fn new() -> Self {

@@ -24,8 +24,8 @@ pub(super) mod recorder;
 pub(super) use local::LocalDisk;
 pub(super) use local::NOTE;
 
-/// What must divide addresses, offsets and lengths for a write past the page cache: the largest logical block that a
-/// disk has. Most ask for 512 (`open(2)`, `O_DIRECT`).
+/// What must divide addresses, offsets and lengths for a write past the page cache: the largest logical block
+/// that a disk has. Most ask for 512 (`open(2)`, `O_DIRECT`).
 pub(super) const ALIGNMENT: u64 = 4096;
 
 /// Operations that change what lies below a root. All of them may wait.
@@ -39,19 +39,21 @@ pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Writes all of `pieces`, one after the other, from `offset` on.
     fn write(&self, file: &DiskFile, offset: u64, pieces: &[IoSlice<'_>]) -> io::Result<()>;
 
-    /// As [`Disk::write`], for much that nobody reads soon: past the page cache where the file system can, as far as the
-    /// pieces begin and end on boundaries of [`ALIGNMENT`], in memory as in the file. That saves a copy and the memory
-    /// for it; durable it is no more than any other write, until it is synced. Only one at a time writes to a file.
+    /// As [`Disk::write`], for much that nobody reads soon: past the page cache where the file system can, as
+    /// far as the pieces begin and end on boundaries of [`ALIGNMENT`], in memory as in the file. That saves a
+    /// copy and the memory for it; durable it is no more than any other write, until it is synced. Only one
+    /// at a time writes to a file.
     fn write_past_cache(&self, file: &DiskFile, offset: u64, pieces: &[&[u8]]) -> io::Result<()>;
 
-    /// Has a file that is empty share what another one holds (`FICLONE`), so that nothing is written; `false` where the
-    /// file system cannot, or they do not lie on the same one.
+    /// Has a file that is empty share what another one holds (`FICLONE`), so that nothing is written; `false`
+    /// where the file system cannot, or they do not lie on the same one.
     fn share(&self, file: &DiskFile, with: &File) -> bool;
 
     /// Cuts a file, or fills it up with zeros.
     fn truncate(&self, file: &DiskFile, len: u64) -> io::Result<()>;
 
-    /// Sets space aside for a file, whose length stays as it is. Where the file system cannot, nothing is done.
+    /// Sets space aside for a file, whose length stays as it is. Where the file system cannot, nothing is
+    /// done.
     fn allocate(&self, file: &DiskFile, bytes: u64) -> io::Result<()>;
 
     /// Has the system begin to write what is dirty, so that a later sync has less to do. A hint.
@@ -63,7 +65,8 @@ pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &DiskPath) -> io::Result<()>;
 
-    /// Makes everything durable at once; `None` where that cannot be relied on or would wait for others' data.
+    /// Makes everything durable at once; `None` where that cannot be relied on or would wait for others'
+    /// data.
     fn sync_all(&self) -> Option<io::Result<()>>;
 
     /// Makes a directory whose parent must be there.

@@ -114,8 +114,8 @@ impl From<Fault> for Error {
 }
 
 impl Extent {
-    /// How far apart the pages lie that [`Extent::is_resident`] looks at. The kernel reads ahead and evicts in runs of
-    /// pages of about this size, and a look costs a fifth of a microsecond.
+    /// How far apart the pages lie that [`Extent::is_resident`] looks at. The kernel reads ahead and evicts
+    /// in runs of pages of about this size, and a look costs a fifth of a microsecond.
     const STRIDE: usize = 64 * 1024;
     /// How much is read at a time.
     const STEP: usize = 128 * 1024;

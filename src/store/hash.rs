@@ -83,8 +83,8 @@ fn digest(algorithm: Algorithm, value: &[u8]) -> Digest {
     Digest::from_bytes(algorithm, value).expect("an algorithm's output has its length")
 }
 
-/// How Go and the `sha2` crate lay out the same state, in bytes. The crate's own form is eight little-endian words, the
-/// count of blocks, how much of the next block there is, and that.
+/// How Go and the `sha2` crate lay out the same state, in bytes. The crate's own form is eight little-endian
+/// words, the count of blocks, how much of the next block there is, and that.
 struct GoForm {
     magic: &'static [u8; 4],
     word: usize,

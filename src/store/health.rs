@@ -30,8 +30,8 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// How much stays free at most, so that what has been uploaded can be published and links, tags and deletions have
-    /// room when blobs have none left.
+    /// How much stays free at most, so that what has been uploaded can be published and links, tags and
+    /// deletions have room when blobs have none left.
     const RESERVE: u64 = 32 * 1024 * 1024;
     /// Of a small file system, this part of it.
     const RESERVED_PART: u64 = 64;
@@ -137,8 +137,9 @@ impl Health {
     }
 }
 
-/// Whether a refusal may well be one of all writes: of the disk or of the file system, or of a root whose owner or mode
-/// was changed. A file system that the kernel stopped after an error still calls itself writable (`emergency_ro`).
+/// Whether a refusal may well be one of all writes: of the disk or of the file system, or of a root whose
+/// owner or mode was changed. A file system that the kernel stopped after an error still calls itself
+/// writable (`emergency_ro`).
 fn is_of_all_writes(errno: Errno) -> bool {
     const OF_THE_DISK: [Errno; 4] = [Errno::IO, Errno::NXIO, Errno::NODEV, Errno::UCLEAN];
     const OF_THE_ROOT: [Errno; 5] = [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS, Errno::PERM];

@@ -78,8 +78,8 @@ pub(super) fn is_image(file: &File) -> io::Result<bool> {
 }
 
 impl Pieces {
-    /// Opens an image's file or block device. Where it is the first part of a split image, the other parts, which lie
-    /// beside it, are opened too.
+    /// Opens an image's file or block device. Where it is the first part of a split image, the other parts,
+    /// which lie beside it, are opened too.
     ///
     /// # Errors
     /// A file cannot be opened or read; a part is missing; `path` is not the first part.
@@ -111,7 +111,8 @@ impl Pieces {
         Self::joined(pieces, medium)
     }
 
-    /// The run of bytes that `extents` of this one make: a file of an image, or several, as an image of their own.
+    /// The run of bytes that `extents` of this one make: a file of an image, or several, as an image of their
+    /// own.
     pub(super) fn within(&self, extents: impl IntoIterator<Item = Extent>) -> Self {
         Self::joined(extents.into_iter().flat_map(|extent| self.pieces(extent)), Arc::clone(&self.medium))
     }

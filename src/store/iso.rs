@@ -66,14 +66,15 @@ impl Weighter<u64, Arc<Listing>> for Size {
 }
 
 impl Iso {
-    /// Opens the image at `path`: a file, a block device, or the first part of a split image. Where the image holds
-    /// the parts of another one instead of a tree, as the extended live image does, that one is opened within it.
-    /// May wait.
+    /// Opens the image at `path`: a file, a block device, or the first part of a split image. Where the image
+    /// holds the parts of another one instead of a tree, as the extended live image does, that one is opened
+    /// within it. May wait.
     ///
     /// # Errors
     /// A file cannot be opened or read; it is not an image, or one without long names; no tree is in it.
     pub fn open(path: &Path, media: &Media) -> Result<Self, Error> {
-        /// No device has numbers as high as these, so that no file of a directory has the version of one of an image.
+        /// No device has numbers as high as these, so that no file of a directory has the version of one of
+        /// an image.
         static INSTANCES: AtomicU64 = AtomicU64::new(1 << 63);
         let located = locate::locate(path, Pieces::open(path, media)?)?;
         let options = OptionsBuilder::new()
@@ -149,8 +150,8 @@ impl Iso {
         Ok(Found { extents: Extents::new(pieces.map(Into::into)), version: self.version_of(holder, node) })
     }
 
-    /// Two files of an image never share a byte unless they are the same; those without any, which may all be said to
-    /// lie at the same place, are told apart by their directories.
+    /// Two files of an image never share a byte unless they are the same; those without any, which may all be
+    /// said to lie at the same place, are told apart by their directories.
     fn version_of(&self, holder: Directory, node: &Node) -> Version {
         let (position, len) = match node {
             Node::Directory(directory) => (directory.extent().offset, 0),
@@ -162,8 +163,9 @@ impl Iso {
         Version::fixed(self.instance, position, len)
     }
 
-    /// Whether a name is what the maker of a Joliet tree may have left of a longer one. The hex of SHA-256 has 64
-    /// characters, and is whole where nothing longer belongs: below `sha256`, and below its own first two digits.
+    /// Whether a name is what the maker of a Joliet tree may have left of a longer one. The hex of SHA-256
+    /// has 64 characters, and is whole where nothing longer belongs: below `sha256`, and below its own first
+    /// two digits.
     fn may_be_cut(&self, directory: &str, name: &[u8]) -> bool {
         let is_hex =
             directory == "sha256" || (directory.len() == 2 && name.starts_with(directory.as_bytes()));

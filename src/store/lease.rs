@@ -1,7 +1,7 @@
 //! `Leases`: what somebody counts on, although nothing in the tree shows it.
 //!
-//! Knows what clients were told is there, so that they do not send it: until their manifest comes it must not be
-//! removed. And what a job has gathered and not yet published. Does not know what needs what in the tree.
+//! Knows what clients were told is there, so that they do not send it: until their manifest comes it must not
+//! be removed. And what a job has gathered and not yet published. Does not know what needs what in the tree.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,10 +40,11 @@ pub struct Hold {
 }
 
 impl Leases {
-    /// How long a client may count on what it was told, at least; at most twice as long. The push of an image takes
-    /// minutes.
+    /// How long a client may count on what it was told, at least; at most twice as long. The push of an image
+    /// takes minutes.
     const TOLD_FOR: Duration = Duration::from_secs(60 * 60);
-    /// Of how many it is remembered when they were told of, at about 150 bytes each: the layers of ten releases.
+    /// Of how many it is remembered when they were told of, at about 150 bytes each: the layers of ten
+    /// releases.
     const LAST_LIMIT: usize = 16 * 1024;
 
     pub(super) fn new() -> Self {
@@ -57,8 +58,8 @@ impl Leases {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Somebody is about to be told whether this is there. To be called before looking: then either it is found, and
-    /// stays, or it was gone before.
+    /// Somebody is about to be told whether this is there. To be called before looking: then either it is
+    /// found, and stays, or it was gone before.
     pub(super) fn tell(&self, digest: &Digest) {
         self.tell_at(digest, Instant::now(), SystemTime::now());
     }
@@ -95,8 +96,8 @@ impl Leases {
         Hold { leases: self.clone(), digests }
     }
 
-    /// Whether somebody counts on it: a hold, or whoever was told of it at `since` or later. Where that is not known
-    /// any more, whoever was told of it at all.
+    /// Whether somebody counts on it: a hold, or whoever was told of it at `since` or later. Where that is
+    /// not known any more, whoever was told of it at all.
     pub(super) fn is_leased_since(&self, digest: &Digest, since: SystemTime) -> bool {
         let state = self.state();
         let told = match state.last.get(digest) {
@@ -139,8 +140,8 @@ impl Drop for Hold {
     }
 }
 
-/// A set of digests in bounded memory (Bloom's): it may hold more than was put in, which only keeps garbage a little
-/// longer. Digests are as random as any hash of them would be.
+/// A set of digests in bounded memory (Bloom's): it may hold more than was put in, which only keeps garbage a
+/// little longer. Digests are as random as any hash of them would be.
 #[derive(Debug, Default)]
 struct Told {
     /// Empty until something is put in: most stores are only read.

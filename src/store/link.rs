@@ -22,16 +22,16 @@ use crate::store::Version;
 use crate::store::Wait;
 use crate::store::extent::Fault;
 
-/// The digests that links were found to hold, by the version of the file: what is remembered cannot be stale, since
-/// a link that was changed has another version, whoever changed it.
+/// The digests that links were found to hold, by the version of the file: what is remembered cannot be stale,
+/// since a link that was changed has another version, whoever changed it.
 #[derive(Clone, Debug)]
 pub(super) struct Links {
     known: Arc<Cache<Version, Digest>>,
 }
 
 impl Links {
-    /// How many are remembered, at about 250 bytes each: the manifests and tags that a cluster asks for again and
-    /// again are a few hundred.
+    /// How many are remembered, at about 250 bytes each: the manifests and tags that a cluster asks for again
+    /// and again are a few hundred.
     const REMEMBERED: usize = 2048;
     /// The longest link: a sha512 digest with room for white space.
     const LONGEST: u64 = 256;
@@ -69,8 +69,8 @@ impl Links {
         Poll::Ready(Ok(Some(digest)))
     }
 
-    /// As [`Links::read`], for a link whose own name says what it holds: `digest`, or the same bytes by another
-    /// algorithm.
+    /// As [`Links::read`], for a link whose own name says what it holds: `digest`, or the same bytes by
+    /// another algorithm.
     ///
     /// # Errors
     /// [`Error::Corrupt`] also where it holds another digest of the same algorithm: to follow it would be to serve the

@@ -41,9 +41,9 @@ struct RepositoryWalk<'a> {
 }
 
 impl RepositoryWalk<'_> {
-    /// Visits the repositories whose names begin with `prefix`, which is empty or ends with a slash. Byte order is not
-    /// that of a plain walk: `a-b` comes after `a` and before `a/b`. So each directory is two things to visit, itself
-    /// and what is below it, and these are put in order.
+    /// Visits the repositories whose names begin with `prefix`, which is empty or ends with a slash. Byte
+    /// order is not that of a plain walk: `a-b` comes after `a` and before `a/b`. So each directory is two
+    /// things to visit, itself and what is below it, and these are put in order.
     fn below(&mut self, directory: &RelativePath, prefix: &str) -> Result<(), Error> {
         let items = self.source.list(directory)?.unwrap_or_default();
         let components = items.iter().filter(|item| is_component(item)).map(|item| &*item.name);

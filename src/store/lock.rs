@@ -34,7 +34,8 @@ pub enum LastEnd {
 }
 
 impl Lock {
-    /// Takes the lock of `root`, in which `larder` is made if it is missing; `None` where nothing can be written.
+    /// Takes the lock of `root`, in which `larder` is made if it is missing; `None` where nothing can be
+    /// written.
     ///
     /// # Errors
     /// [`Error::Locked`] where another process holds it.

@@ -30,7 +30,8 @@ use crate::store::descriptors::Descriptors;
 use crate::store::extent::Fault;
 use crate::store::version::Place;
 
-/// A device, with a name for messages, a bounded number of threads that wait for it, and a memory of its faults.
+/// A device, with a name for messages, a bounded number of threads that wait for it, and a memory of its
+/// faults.
 #[derive(Debug)]
 pub struct Medium {
     name: String,
@@ -82,12 +83,12 @@ pub struct Faults {
 }
 
 impl Medium {
-    /// How many threads may wait for one device. Enough to keep a solid-state disk busy with windows of 1 MiB;
-    /// a drive behind a management controller serves one read at a time whatever is asked of it.
+    /// How many threads may wait for one device. Enough to keep a solid-state disk busy with windows of 1
+    /// MiB; a drive behind a management controller serves one read at a time whatever is asked of it.
     pub const THREADS: usize = 8;
 
-    /// For how long a file that could not be read is not tried again: a drive that fails takes seconds to say so, and
-    /// one that was only jolted should not be given up on.
+    /// For how long a file that could not be read is not tried again: a drive that fails takes seconds to say
+    /// so, and one that was only jolted should not be given up on.
     const GIVEN_UP_FOR: Duration = Duration::from_secs(60);
     /// How many such files are remembered. With more than these the device is beyond help.
     const BAD: usize = 4096;
@@ -113,8 +114,8 @@ impl Medium {
         Faults { medium: self.name.clone(), count: self.faults(), last }
     }
 
-    /// What to say of a blob that could not be read; that is remembered. What ends early in a directory was damaged
-    /// there; in an image, the medium lost it.
+    /// What to say of a blob that could not be read; that is remembered. What ends early in a directory was
+    /// damaged there; in an image, the medium lost it.
     pub(in crate::store) fn failed(&self, fault: Fault, digest: &Digest, place: Place) -> Error {
         let Fault { path, offset, source } = fault;
         let Some(source) = self.blame(source, place) else {
@@ -181,8 +182,8 @@ impl Medium {
         self.bad.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something that may wait for the device, on one of its threads. When the caller is dropped the work is
-    /// still done, and its thread counts until then.
+    /// Does something that may wait for the device, on one of its threads. When the caller is dropped the
+    /// work is still done, and its thread counts until then.
     ///
     /// # Errors
     /// What `work` gives; [`Error::Closed`] while the runtime shuts down.
@@ -198,8 +199,8 @@ impl Medium {
         .await
     }
 
-    /// Does a read, and once more where the medium failed it: a scratched disc or a shaky line often gives at the
-    /// second time what it refused at the first.
+    /// Does a read, and once more where the medium failed it: a scratched disc or a shaky line often gives at
+    /// the second time what it refused at the first.
     pub(in crate::store) fn read_twice<T>(
         &self,
         mut read: impl FnMut() -> rustix::io::Result<T>,
@@ -269,8 +270,8 @@ impl Media {
         Ok(descriptors)
     }
 
-    /// The device that `file` is read from: itself if it is one, or the one that its file system is on. `root` names
-    /// it if it is new.
+    /// The device that `file` is read from: itself if it is one, or the one that its file system is on.
+    /// `root` names it if it is new.
     ///
     /// # Errors
     /// The system does not say.

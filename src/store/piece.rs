@@ -89,8 +89,8 @@ impl Drop for Lent {
     }
 }
 
-/// Bytes that follow each other in a file, gathered until there are enough to write. They lie in blocks as they will
-/// in the file, so that what begins on a boundary there does so here; a few stay where they came.
+/// Bytes that follow each other in a file, gathered until there are enough to write. They lie in blocks as
+/// they will in the file, so that what begins on a boundary there does so here; a few stay where they came.
 pub(super) struct Piece {
     pool: Arc<Blocks>,
     few: Vec<Bytes>,

@@ -1,8 +1,8 @@
 //! `Proof`: finding out whether the bytes of a blob that is too large to be hashed first have its digest, once, while
 //! they are read to be sent.
 //!
-//! Knows what was read so far, in order. Does not know who reads, or what becomes of what turns out wrong: the last
-//! piece is refused, so whoever sends the blob never ends it as if it were whole.
+//! Knows what was read so far, in order. Does not know who reads, or what becomes of what turns out wrong:
+//! the last piece is refused, so whoever sends the blob never ends it as if it were whole.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;

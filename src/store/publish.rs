@@ -74,8 +74,8 @@ struct Queue {
     is_served: bool,
 }
 
-/// What was renamed away and is being taken apart, by a thread of its own: a directory of a thousand tags or a blob of
-/// some gigabytes takes a disk seconds, and nobody's push is to wait for that.
+/// What was renamed away and is being taken apart, by a thread of its own: a directory of a thousand tags or
+/// a blob of some gigabytes takes a disk seconds, and nobody's push is to wait for that.
 #[derive(Debug, Default)]
 struct Trash {
     waiting: Vec<DiskPath>,
@@ -184,8 +184,8 @@ impl Publisher {
         made.map(|_| ()).map_err(|error| self.inner.health.failed("make", path, error))
     }
 
-    /// Makes changes visible and durable, step by step, and gives how they ended. What is under way is finished even
-    /// when the caller is gone. `staged` is removed when a step fails.
+    /// Makes changes visible and durable, step by step, and gives how they ended. What is under way is
+    /// finished even when the caller is gone. `staged` is removed when a step fails.
     pub(super) async fn publish(
         &self,
         steps: impl Into<VecDeque<Vec<Change>>>,
@@ -240,8 +240,8 @@ impl Inner {
         }
     }
 
-    /// Takes a step of each publication and makes all of them durable together. Gives those with steps left, and what
-    /// was renamed away.
+    /// Takes a step of each publication and makes all of them durable together. Gives those with steps left,
+    /// and what was renamed away.
     fn publish(&self, publications: VecDeque<Publication>) -> (Vec<Publication>, Vec<DiskPath>) {
         let mut batch = Batch::new(self);
         let mut done = Vec::with_capacity(publications.len());

@@ -73,8 +73,8 @@ impl Roots {
         self.sources.load_full()
     }
 
-    /// The answer of the first source that has one. For what may differ between sources, such as a tag: a source that
-    /// fails is not passed over.
+    /// The answer of the first source that has one. For what may differ between sources, such as a tag: a
+    /// source that fails is not passed over.
     pub(super) async fn first<T: Send + 'static>(
         &self,
         question: impl Question<Option<T>>,
@@ -87,8 +87,8 @@ impl Roots {
         Ok(None)
     }
 
-    /// The answer of any source that has one. For what is the same wherever it lies, such as a blob: sources that
-    /// answer at once go before those that must wait, and one that fails is made good by another.
+    /// The answer of any source that has one. For what is the same wherever it lies, such as a blob: sources
+    /// that answer at once go before those that must wait, and one that fails is made good by another.
     pub(super) async fn any<T: Send + 'static>(
         &self,
         question: impl Question<Option<T>>,
@@ -136,8 +136,8 @@ impl Roots {
         Ok(None)
     }
 
-    /// Whether every source of the beginning can be read, within a time that a probe waits. One that was attached
-    /// later may be taken away at any time, and makes nobody unfit to serve.
+    /// Whether every source of the beginning can be read, within a time that a probe waits. One that was
+    /// attached later may be taken away at any time, and makes nobody unfit to serve.
     pub(super) async fn check(&self) -> Result<(), Error> {
         let sources = self.all();
         for source in sources.iter().filter(|it| self.lasting.iter().any(|root| it.origin() == root)) {

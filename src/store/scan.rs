@@ -1,7 +1,7 @@
 //! Reading whole files once, for those who read everything.
 //!
-//! Knows how to leave the page cache as it was: what is served often stays in memory, what was only looked at does
-//! not take its place. Does not know what the bytes should be.
+//! Knows how to leave the page cache as it was: what is served often stays in memory, what was only looked at
+//! does not take its place. Does not know what the bytes should be.
 
 use std::io;
 use std::io::Read;
@@ -41,8 +41,8 @@ impl dyn Source {
     /// How much is read before the pages are given back.
     const WINDOW: u64 = 8 * 1024 * 1024;
 
-    /// Hashes a blob; `None` where it is not here, or `pace`, which is told of each piece before it is read, breaks
-    /// off.
+    /// Hashes a blob; `None` where it is not here, or `pace`, which is told of each piece before it is read,
+    /// breaks off.
     ///
     /// # Errors
     /// The medium cannot be read, or what lies there is no file.

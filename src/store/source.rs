@@ -33,8 +33,8 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// followed: it is [`Error::Corrupt`].
     fn open(&self, path: &RelativePath, wait: Wait) -> Poll<Result<Option<Found>, Error>>;
 
-    /// Which version of a file or directory lies at `path`; `None` where there is none. [`Poll::Pending`] only with
-    /// [`Wait::Never`].
+    /// Which version of a file or directory lies at `path`; `None` where there is none. [`Poll::Pending`]
+    /// only with [`Wait::Never`].
     ///
     /// # Errors
     /// The medium cannot be read, or a symbolic link is in the way.

@@ -33,8 +33,8 @@ impl Stamp {
     }
 }
 
-/// distribution makes a manifest's directory first and its link in it a moment later, so that a list that was made in
-/// between lacks the manifest although the directory above does not change any more.
+/// distribution makes a manifest's directory first and its link in it a moment later, so that a list that was
+/// made in between lacks the manifest although the directory above does not change any more.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// A repository's directories as one source has them.

@@ -79,8 +79,8 @@ impl Received {
 }
 
 impl Session {
-    /// The right to append to it; `None` where somebody else has it for longer than `settles`, or than `tidied` where
-    /// the last request is being tidied up after.
+    /// The right to append to it; `None` where somebody else has it for longer than `settles`, or than
+    /// `tidied` where the last request is being tidied up after.
     pub(super) async fn hold_within(&self, settles: Duration, tidied: Duration) -> Option<Held> {
         let hold = || Arc::clone(&self.received).lock_owned();
         if let Ok(held) = timeout(settles, hold()).await {
@@ -175,7 +175,8 @@ impl Uploads {
         Ok(Some((file, received)))
     }
 
-    /// Keeps the digests in the making, so that nothing is read again when the upload goes on in another process.
+    /// Keeps the digests in the making, so that nothing is read again when the upload goes on in another
+    /// process.
     pub(super) fn save(&self, session: &Session, received: &Received) -> Result<(), Error> {
         for hasher in received.hashers.iter().filter(|_| received.len > 0) {
             let (name, algorithm) = (session.name.clone(), hasher.algorithm());
@@ -194,8 +195,9 @@ impl Uploads {
         Ok(())
     }
 
-    /// Reads everything that was received again, by an algorithm that it was not hashed by. Only the first upload that
-    /// is committed by sha512 without having said so pays this; from then on all are hashed by both.
+    /// Reads everything that was received again, by an algorithm that it was not hashed by. Only the first
+    /// upload that is committed by sha512 without having said so pays this; from then on all are hashed by
+    /// both.
     pub(super) fn read_again(&self, session: &Session, algorithm: Algorithm) -> Result<Digest, Error> {
         if algorithm == Algorithm::Sha512 {
             self.sha512_is_used.store(true, Ordering::Relaxed);
@@ -210,8 +212,8 @@ impl Uploads {
         self.sessions().remove(&session.id);
     }
 
-    /// When an upload began. Where nobody can tell any more (a power cut leaves `startedat` empty), when its directory
-    /// last changed.
+    /// When an upload began. Where nobody can tell any more (a power cut leaves `startedat` empty), when its
+    /// directory last changed.
     pub(super) fn started_at(
         &self,
         name: &RepositoryName,
@@ -226,9 +228,9 @@ impl Uploads {
         Ok(directory.map(|version| version.modified()))
     }
 
-    /// What to hash by. CPU belongs to etcd, and sha512 costs three times what sha256 does where the processor has
-    /// instructions for the latter: so an upload is hashed by sha512 only when its client said so, or when clients of
-    /// this registry have been seen to commit by sha512 without saying so.
+    /// What to hash by. CPU belongs to etcd, and sha512 costs three times what sha256 does where the
+    /// processor has instructions for the latter: so an upload is hashed by sha512 only when its client said
+    /// so, or when clients of this registry have been seen to commit by sha512 without saying so.
     fn algorithms(&self, announced: Option<Algorithm>) -> Vec<Algorithm> {
         match announced {
             Some(algorithm) => vec![algorithm],
@@ -250,10 +252,10 @@ impl Uploads {
 
     /// The latest state that was saved, and after how many bytes.
     ///
-    /// A state is only worth something if the data before it are what was hashed. A process that ended left them in the
-    /// page cache; a power cut may have taken them, whole pages of zeros in their place, and left the state. So a state
-    /// counts if it was saved since the system was booted, and otherwise the data are read again: also those of an
-    /// upload that distribution began, which does not say when.
+    /// A state is only worth something if the data before it are what was hashed. A process that ended left
+    /// them in the page cache; a power cut may have taken them, whole pages of zeros in their place, and left
+    /// the state. So a state counts if it was saved since the system was booted, and otherwise the data are
+    /// read again: also those of an upload that distribution began, which does not say when.
     fn saved(&self, session: &Session, algorithm: Algorithm, len: u64) -> Result<(Hasher, u64), Error> {
         let directory = Dir::HashStates(session.name.clone(), session.id, algorithm);
         let items = self.tree.list_at(&directory.path().into())?.unwrap_or_default();

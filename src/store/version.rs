@@ -26,8 +26,8 @@ pub struct Version {
 type Nanoseconds = i64;
 
 impl Version {
-    /// How long a file must have been left alone before its times tell one change from the next. Kernels before 6.13
-    /// stamp with the timer's tick (at most 10 ms); git calls such a file "racily clean".
+    /// How long a file must have been left alone before its times tell one change from the next. Kernels
+    /// before 6.13 stamp with the timer's tick (at most 10 ms); git calls such a file "racily clean".
     const SETTLED_AFTER: Duration = Duration::from_millis(50);
 
     /// What `statx` said.
@@ -43,7 +43,8 @@ impl Version {
         }
     }
 
-    /// Something that cannot change: `instance` tells one image from another, `position` one file in it from the next.
+    /// Something that cannot change: `instance` tells one image from another, `position` one file in it from
+    /// the next.
     pub(in crate::store) fn fixed(instance: u64, position: u64, len: u64) -> Self {
         Self { device: instance, inode: position, len, modified: 0, changed: 0, born: Some(0) }
     }
@@ -69,8 +70,8 @@ impl Version {
         UNIX_EPOCH + Duration::from_nanos(nanoseconds)
     }
 
-    /// Whether another change would have given another version. What is remembered under a version that has not
-    /// settled may be stale and not show it.
+    /// Whether another change would have given another version. What is remembered under a version that has
+    /// not settled may be stale and not show it.
     pub fn is_settled(&self, now: SystemTime) -> bool {
         self.has_rested(Self::SETTLED_AFTER, now)
     }
@@ -82,8 +83,8 @@ impl Version {
         latest.saturating_add(in_nanoseconds(at_least)) < now
     }
 
-    /// Which file it is, whatever it holds by now; `None` where the file system does not tell a file from a later
-    /// one in its place.
+    /// Which file it is, whatever it holds by now; `None` where the file system does not tell a file from a
+    /// later one in its place.
     pub(in crate::store) fn identity(&self) -> Option<Identity> {
         self.born.map(|born| Identity { device: self.device, inode: self.inode, born })
     }

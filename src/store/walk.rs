@@ -1,7 +1,8 @@
 //! `Walk`: everything that lies in a source, entries and strangers alike.
 //!
-//! Knows what every name in the tree means, and forgets each directory once it is listed: memory is bounded by the
-//! widest directory, not by the tree. Does not read files, and does not know what is wrong with what it finds.
+//! Knows what every name in the tree means, and forgets each directory once it is listed: memory is bounded
+//! by the widest directory, not by the tree. Does not read files, and does not know what is wrong with what
+//! it finds.
 
 use std::collections::VecDeque;
 
@@ -20,8 +21,8 @@ pub enum Sight {
     Entry(Entry),
     /// A repository: a directory that holds `_manifests`, `_layers` or `_uploads`.
     Repository(RepositoryName),
-    /// A file or directory that is not distribution's, with its path below the root. What is in a strange directory
-    /// is not looked at.
+    /// A file or directory that is not distribution's, with its path below the root. What is in a strange
+    /// directory is not looked at.
     Stranger(String),
     /// A directory that cannot be listed.
     Unlisted(Error),

@@ -76,8 +76,8 @@ struct Inner {
     publisher: Publisher,
     pipeline: Arc<Pipeline>,
     tasks: TaskTracker,
-    /// Held to read by who adds to a repository, to write by who removes a manifest with all its tags: in between no
-    /// tag may come that points at it.
+    /// Held to read by who adds to a repository, to write by who removes a manifest with all its tags: in
+    /// between no tag may come that points at it.
     removal: RwLock<()>,
     lock: Option<Arc<Lock>>,
     /// Whether what is in the tree lasts, whoever wrote it.
@@ -94,8 +94,8 @@ pub(super) struct Shared {
 }
 
 impl Writer {
-    /// How long the request that appends to an upload is waited for: one whose connection broke ends as soon as that is
-    /// noticed.
+    /// How long the request that appends to an upload is waited for: one whose connection broke ends as soon
+    /// as that is noticed.
     const SETTLES_WITHIN: Duration = Duration::from_secs(1);
     /// How long to wait for an upload whose last request is still being tidied up after.
     const TIDIED_WITHIN: Duration = Duration::from_secs(5);
@@ -155,7 +155,8 @@ impl Writer {
     /// How many bytes of an upload are held; `None` for an upload that does not exist in this repository.
     pub async fn upload_offset(&self, name: &RepositoryName, id: UploadId) -> Result<Option<u64>, Error> {
         let Some(session) = self.inner.session(name, id).await? else { return Ok(None) };
-        // Who asks has lost the connection that the last bytes came by, and these may not have been written yet.
+        // Who asks has lost the connection that the last bytes came by, and these may not have been written
+        // yet.
         let _ = session.hold_within(Self::SETTLES_WITHIN, Self::TIDIED_WITHIN).await;
         Ok(Some(session.len.load(Ordering::Acquire)))
     }
@@ -169,8 +170,8 @@ impl Writer {
         Append::open(Arc::clone(&self.inner.pipeline), session, held).await
     }
 
-    /// Opens the upload of this name to append to it, and begins it where it does not exist: whoever names uploads by
-    /// what they bring finds them again after a restart.
+    /// Opens the upload of this name to append to it, and begins it where it does not exist: whoever names
+    /// uploads by what they bring finds them again after a restart.
     ///
     /// # Errors
     /// [`Error::UploadBusy`] while somebody else appends to it, [`Error::NoSpace`] when only a reserve is left.
@@ -190,7 +191,8 @@ impl Writer {
     }
 
     /// Ends an upload: checks the digest against the one computed while the bytes came in, publishes the blob
-    /// (replacing a stored one whose size differs or which is known to be damaged), links it, and forgets the upload.
+    /// (replacing a stored one whose size differs or which is known to be damaged), links it, and forgets the
+    /// upload.
     ///
     /// # Errors
     /// As of publishing; the upload is kept where it can be. [`Error::UploadBusy`] while another request appends to it.
@@ -224,7 +226,8 @@ impl Writer {
         self.inner.is_stored(digest).await
     }
 
-    /// Stores a manifest under its digest (already verified by the caller), links it, then points `tags` at it.
+    /// Stores a manifest under its digest (already verified by the caller), links it, then points `tags` at
+    /// it.
     pub async fn put_manifest(
         &self,
         name: &RepositoryName,
@@ -267,7 +270,8 @@ impl Writer {
         self.to_the_end(async move { inner.delete_revision(&name, &digest).await }).await
     }
 
-    /// Removes a blob from a repository; `false` where it is not linked. The bytes stay for garbage collection.
+    /// Removes a blob from a repository; `false` where it is not linked. The bytes stay for garbage
+    /// collection.
     ///
     /// # Errors
     /// [`Error::ReadOnlyRoot`] where a root that is only read has it too.
@@ -284,8 +288,8 @@ impl Writer {
         self.to_the_end(async move { inner.purge_uploads(before).await }).await
     }
 
-    /// Can it take writes: space is left, the root is not remounted read-only, no I/O error stands. After an I/O error
-    /// a little is written to see whether it still does.
+    /// Can it take writes: space is left, the root is not remounted read-only, no I/O error stands. After an
+    /// I/O error a little is written to see whether it still does.
     ///
     /// # Errors
     /// Why it cannot.
@@ -340,8 +344,8 @@ impl Writer {
         self.inner.lock.as_ref().map_or(LastEnd::Finished, |it| it.last_end())
     }
 
-    /// Makes what a process that was cut off had named last as long as everything else; `false` where that would wait
-    /// for what others write.
+    /// Makes what a process that was cut off had named last as long as everything else; `false` where that
+    /// would wait for what others write.
     ///
     /// # Errors
     /// The disk cannot be written.
@@ -361,7 +365,8 @@ impl Writer {
         .await
     }
 
-    /// Does something to its end, whether or not the caller waits for it: half a push is of no use to anybody.
+    /// Does something to its end, whether or not the caller waits for it: half a push is of no use to
+    /// anybody.
     async fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,

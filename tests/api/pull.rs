@@ -1,4 +1,5 @@
-//! Pulling what distribution stored: every tag, manifest and blob of the payload, from a directory and from an image.
+//! Pulling what distribution stored: every tag, manifest and blob of the payload, from a directory and from
+//! an image.
 
 use larder::store::Access;
 use serde_json::Value;

@@ -151,7 +151,8 @@ async fn a_change_by_another_process_shows_at_once() {
     }
 }
 
-/// What clients listed under a tag before there was a referrers API counts, also where the manifest does not say so.
+/// What clients listed under a tag before there was a referrers API counts, also where the manifest does not
+/// say so.
 #[tokio::test]
 async fn fallback_tags_count() {
     let larder = Larder::empty();

@@ -52,7 +52,8 @@ enum Stream {
 pub(crate) enum Payload<'a> {
     Nothing,
     Bytes(&'a [u8]),
-    /// The first `length` bytes of a file, which the kernel sends without showing them to us, and then `tail`.
+    /// The first `length` bytes of a file, which the kernel sends without showing them to us, and then
+    /// `tail`.
     File {
         file: &'a File,
         length: u64,

@@ -27,7 +27,8 @@ const ROUNDS: usize = 5;
 const OF_RSYNC: f64 = 1.1;
 const OF_CP: f64 = 1.3;
 
-/// Copies 4 GiB in 500 blobs from an image, and the same tree by others; each in turn, so that all meet the same disk.
+/// Copies 4 GiB in 500 blobs from an image, and the same tree by others; each in turn, so that all meet the
+/// same disk.
 pub(crate) fn compared(bench: &Bench) -> Result<String> {
     let tree = bench.directory().join("tree");
     write(&tree)?;

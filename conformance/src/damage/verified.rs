@@ -22,7 +22,8 @@ use crate::tree;
 /// The strangers of the fixture.
 const STRANGERS: [&str; 3] = ["zz", "lost+found", "stray.txt"];
 
-/// What is found is exactly what is damaged; a dry run changes nothing; the image mends it all, and so does a peer.
+/// What is found is exactly what is damaged; a dry run changes nothing; the image mends it all, and so does a
+/// peer.
 pub(crate) fn mended(bench: &Bench) -> Result<String> {
     let iso = fixtures::iso();
     mended_from(bench, "by-image", iso.to_str().context("a path in UTF-8")?)?;

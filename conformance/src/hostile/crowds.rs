@@ -68,7 +68,8 @@ fn dribble(endpoint: &Endpoint) -> Result<Duration> {
         answered(endpoint).context("among dribblers")?;
         dribblers.retain_mut(|socket| {
             let alive = socket.write_all(b"x").is_ok();
-            // An answer or an end: either way it is over. Only `WouldBlock` means that the server still listens.
+            // An answer or an end: either way it is over. Only `WouldBlock` means that the server still
+            // listens.
             alive && matches!(socket.read(&mut [0; 512]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
         });
         std::thread::sleep(Duration::from_millis(250));

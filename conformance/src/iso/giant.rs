@@ -1,4 +1,5 @@
-//! An image of 20,000 files, names of 128 characters and a blob of 5 GiB, made as the appliance builder makes one.
+//! An image of 20,000 files, names of 128 characters and a blob of 5 GiB, made as the appliance builder makes
+//! one.
 
 use std::fs;
 use std::fs::File;

@@ -23,7 +23,8 @@ const LEN: usize = 64 << 20;
 /// How often each is read.
 const PAIRS: usize = 15;
 
-/// What the ratio may not fall below on a machine that does other things meanwhile. The goal is 0.95 on one that does not.
+/// What the ratio may not fall below on a machine that does other things meanwhile. The goal is 0.95 on one
+/// that does not.
 const LEAST: f64 = 0.7;
 
 /// How much is read at a time.
@@ -34,8 +35,8 @@ pub(super) fn blob() -> Content {
     Content::random(&mut Rng::with_seed(9), LEN)
 }
 
-/// How fast the blob comes from `of_image`, as a part of how fast it comes from the directory `tree`: the median over
-/// pairs, each read right after the other.
+/// How fast the blob comes from `of_image`, as a part of how fast it comes from the directory `tree`: the
+/// median over pairs, each read right after the other.
 pub(super) fn compare(
     bench: &Bench,
     of_image: &Registry,

@@ -1,8 +1,9 @@
 //! `Disk`: a disk with a cache that loses what was not flushed when power is cut.
 //!
-//! Knows the network block device protocol (NBD, `doc/proto.md`, fixed newstyle), as much of it as qemu speaks. A file
-//! behind a killed qemu would not do: what the guest wrote is in the host's page cache, and outlives any kill. Here what
-//! was written is durable once it was flushed, and of what was not, each block of 4 KiB is kept or lost by itself.
+//! Knows the network block device protocol (NBD, `doc/proto.md`, fixed newstyle), as much of it as qemu
+//! speaks. A file behind a killed qemu would not do: what the guest wrote is in the host's page cache, and
+//! outlives any kill. Here what was written is durable once it was flushed, and of what was not, each block
+//! of 4 KiB is kept or lost by itself.
 
 use std::io;
 use std::io::Read;
@@ -122,8 +123,8 @@ impl Disk {
         &self.socket
     }
 
-    /// Has power go at the next moment at which so many blocks are not flushed: at most moments there are none, and then a
-    /// cut loses nothing. From that moment on nothing is read, written or answered.
+    /// Has power go at the next moment at which so many blocks are not flushed: at most moments there are
+    /// none, and then a cut loses nothing. From that moment on nothing is read, written or answered.
     pub(crate) fn fail_at(&self, pending: usize) {
         self.content().power = Power::UntilPending(pending);
     }
@@ -133,7 +134,8 @@ impl Disk {
         self.content().power == Power::Off
     }
 
-    /// Power is cut, and is back for the next machine: of what was not flushed, each block is kept with this probability.
+    /// Power is cut, and is back for the next machine: of what was not flushed, each block is kept with this
+    /// probability.
     pub(crate) fn cut(&self, random: &mut Rng, keep: f64) -> Loss {
         let mut content = self.content();
         let mut loss = Loss::default();

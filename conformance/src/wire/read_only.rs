@@ -19,7 +19,8 @@ pub(super) const CHECKS: &[Check] = &[
     ("it is ready, but not to write", readiness),
 ];
 
-/// podman repeats a request whose error it does not know, for seven seconds, and shows the text of 405 and 403 only.
+/// podman repeats a request whose error it does not know, for seven seconds, and shows the text of 405 and
+/// 403 only.
 fn writes(endpoint: &Endpoint) -> Result<()> {
     let digest = Content::new(b"x".to_vec()).digest;
     let manifest =

@@ -1,8 +1,8 @@
 //! Copying into a store that a server writes: the server takes the content from here.
 //!
-//! Knows how SOURCE is served for the time of the copy, and whether the server that answers is the one that writes
-//! DESTINATION. Does not know how content is taken: that is a sync like any other, verified and complete before a tag
-//! appears.
+//! Knows how SOURCE is served for the time of the copy, and whether the server that answers is the one that
+//! writes DESTINATION. Does not know how content is taken: that is a sync like any other, verified and
+//! complete before a tag appears.
 
 use std::collections::BTreeSet;
 use std::path::Path;

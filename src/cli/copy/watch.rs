@@ -41,7 +41,8 @@ impl Watch {
     /// How often it is looked at: often enough for a bar to move evenly.
     pub(super) const EVERY: Duration = Duration::from_millis(100);
 
-    /// Progress goes to standard error: as lines where the output is for programs, as a bar where a person looks on.
+    /// Progress goes to standard error: as lines where the output is for programs, as a bar where a person
+    /// looks on.
     pub(super) fn new(format: Format, progress: Arc<Progress>) -> Self {
         let shown = match format {
             Format::Json => Shown::Lines(None),

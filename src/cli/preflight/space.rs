@@ -17,8 +17,8 @@ use crate::store::Store;
 
 const CHECK: &str = "space";
 
-/// What a release takes with room for the next one to come in beside it, in bytes: the cluster's documentation asks
-/// for 60 GB.
+/// What a release takes with room for the next one to come in beside it, in bytes: the cluster's
+/// documentation asks for 60 GB.
 const RECOMMENDED: u64 = 60_000_000_000;
 
 /// The room where writes go; `None` where there are none.

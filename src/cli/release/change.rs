@@ -7,6 +7,7 @@ use indicatif::BinaryBytes;
 use crate::cli::Exit;
 use crate::cli::Failure;
 use crate::cli::content::Content;
+use crate::cli::in_use::InUse;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::release::RELEASES;
@@ -17,7 +18,7 @@ use crate::maintenance::documents::AddRequest;
 use crate::maintenance::documents::RemoveReport;
 use crate::maintenance::documents::RemoveRequest;
 use crate::store::Access;
-use crate::store::Error;
+use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Remove {
@@ -28,12 +29,8 @@ pub(super) struct Remove {
     /// Say what would go and remove nothing
     #[arg(short = 'd', long)]
     dry_run: bool,
-    /// A release that the cluster runs: it is not removed. May be given again
-    #[arg(long, value_name = "RELEASE")]
-    in_use: Vec<String>,
-    /// Remove it even if it is in use
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    in_use: InUse,
     /// How to write the report
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -55,19 +52,15 @@ pub(super) fn remove(args: &Remove) -> Result<Exit, Failure> {
     let request = RemoveRequest {
         release: args.release.clone(),
         dry_run: args.dry_run,
-        force: args.force,
-        in_use: args.in_use.clone(),
+        force: args.in_use.force,
+        in_use: args.in_use.in_use.clone(),
     };
     let runtime = surroundings::runtime()?;
     let access = if args.dry_run { Access::ReadOnly } else { Access::ReadWrite };
-    let report = match args.content.open(access) {
-        Ok(store) => runtime.block_on(async {
-            let report = documents::remove(&store, &request, SystemTime::now()).await;
-            store.close().await;
-            report
-        })?,
-        Err(Error::Locked { .. }) => Some(args.content.ask_to_delete(&runtime, &path(&request))?),
-        Err(error) => return Err(error.into()),
+    let remove = async |store: &Store| documents::remove(store, &request, SystemTime::now()).await;
+    let report = match args.content.here(&runtime, access, remove)? {
+        Some(report) => report,
+        None => Some(args.content.ask_to_delete(&runtime, &path(&request))?),
     };
     let report: RemoveReport = report.ok_or_else(|| anyhow::anyhow!("no root can be written"))?;
     match args.output {
@@ -80,14 +73,10 @@ pub(super) fn remove(args: &Remove) -> Result<Exit, Failure> {
 pub(super) fn add(args: &Add) -> Result<Exit, Failure> {
     let request = AddRequest { release: args.release.clone() };
     let runtime = surroundings::runtime()?;
-    let report = match args.content.open(Access::ReadWrite) {
-        Ok(store) => runtime.block_on(async {
-            let report = documents::add(&store, &request).await;
-            store.close().await;
-            report
-        })?,
-        Err(Error::Locked { .. }) => Some(args.content.ask(&runtime, RELEASES, &request)?),
-        Err(error) => return Err(error.into()),
+    let add = async |store: &Store| documents::add(store, &request).await;
+    let report = match args.content.here(&runtime, Access::ReadWrite, add)? {
+        Some(report) => report,
+        None => Some(args.content.ask(&runtime, RELEASES, &request)?),
     };
     let report: AddReport = report.ok_or_else(|| anyhow::anyhow!("no root can be written"))?;
     match args.output {

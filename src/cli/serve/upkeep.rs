@@ -15,7 +15,8 @@ use crate::store;
 use crate::store::LastEnd;
 use crate::store::Store;
 
-/// When uploads are looked at for the first time. A node that has just booted has better things to do with its disk.
+/// When uploads are looked at for the first time. A node that has just booted has better things to do with
+/// its disk.
 const FIRST_PURGE: Duration = Duration::from_secs(10 * 60);
 
 /// How often uploads are looked at most: it walks every repository.
@@ -36,18 +37,21 @@ pub(super) async fn purge_uploads(store: Store, purge: UploadPurge, shutdown: Ca
     }
 }
 
-/// When what is stored is hashed for the first time, and how long after the end it begins anew: a disk that loses bits
-/// loses them over months.
+/// When what is stored is hashed for the first time, and how long after the end it begins anew: a disk that
+/// loses bits loses them over months.
 const FIRST_SCRUB: Duration = Duration::from_secs(30 * 60);
 const SCRUB_AGAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How fast it is read: 60 GB, which is a release, in two hours, and a tenth of what the slowest disk gives to etcd.
+/// How fast it is read: 60 GB, which is a release, in two hours, and a tenth of what the slowest disk gives
+/// to etcd.
 const SCRUB_RATE: NonZero<u64> = NonZero::new(8 << 20).unwrap();
 
-/// How far back a cut can have hurt what is stored: the kernel writes within a minute what nobody asked it to.
+/// How far back a cut can have hurt what is stored: the kernel writes within a minute what nobody asked it
+/// to.
 const CUT_REACHES: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Hashes what is stored, slowly and again and again, until `shutdown`. After a cut, first what it can have hurt.
+/// Hashes what is stored, slowly and again and again, until `shutdown`. After a cut, first what it can have
+/// hurt.
 pub(super) async fn scrub(store: Store, shutdown: CancellationToken) {
     let scrubbing = async {
         if store.writer().is_some_and(|it| it.last_end() == LastEnd::CutOff) {

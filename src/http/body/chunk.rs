@@ -1,7 +1,7 @@
 //! `Chunk`: a piece of a body as hyper holds it.
 //!
-//! Knows how to be bytes to whoever copies and a place on a [`Lane`] to whoever hands slices on. Does not know
-//! which of the two its connection does.
+//! Knows how to be bytes to whoever copies and a place on a [`Lane`] to whoever hands slices on. Does not
+//! know which of the two its connection does.
 
 use std::io::IoSlice;
 use std::sync::OnceLock;
@@ -14,8 +14,8 @@ use crate::http::body::lane::Place;
 use crate::http::body::windows::try_read;
 use crate::store::Window;
 
-/// How much of a window a copying reader is given at a time: enough for the few bytes that an HTTP writer likes to
-/// keep beside its own, which is all that is ever copied from a lane.
+/// How much of a window a copying reader is given at a time: enough for the few bytes that an HTTP writer
+/// likes to keep beside its own, which is all that is ever copied from a lane.
 const COPY: u64 = 512;
 
 /// A piece of a body.
@@ -50,8 +50,8 @@ impl FileChunk {
         self.window.len as usize
     }
 
-    /// The next bytes, really. Where they cannot be read without waiting the lane is marked, so that its transport
-    /// refuses to send what stands here in their place.
+    /// The next bytes, really. Where they cannot be read without waiting the lane is marked, so that its
+    /// transport refuses to send what stands here in their place.
     fn copy(&self) -> Bytes {
         let offset = self.window.offset + self.position as u64;
         let len = COPY.min((self.end() - self.position) as u64);

@@ -1,9 +1,10 @@
 //! `Lane`: how a window of a file passes through hyper without being read.
 //!
-//! hyper's writer never looks into body data: it asks for slices and hands them to the transport. So a window on
-//! its way is spelled as a slice of one buffer that nobody ever reads or writes, the sentinel, and the transport
-//! finds the window again from the slice alone: where the slice begins tells which window and how far into it,
-//! its length how much of it. Nothing is counted, so nothing can get out of step, whoever cuts a slice short.
+//! hyper's writer never looks into body data: it asks for slices and hands them to the transport. So a window
+//! on its way is spelled as a slice of one buffer that nobody ever reads or writes, the sentinel, and the
+//! transport finds the window again from the slice alone: where the slice begins tells which window and how
+//! far into it, its length how much of it. Nothing is counted, so nothing can get out of step, whoever cuts a
+//! slice short.
 //!
 //! Knows which windows one connection has under way. Does not know hyper, sockets or how a window is sent.
 
@@ -20,8 +21,8 @@ use std::time::Instant;
 
 use crate::store::Window;
 
-/// The longest window, in bytes. Long enough that a system call for each costs nothing, short enough that a window
-/// read into memory is still there when its turn comes.
+/// The longest window, in bytes. Long enough that a system call for each costs nothing, short enough that a
+/// window read into memory is still there when its turn comes.
 pub(crate) const WINDOW_LIMIT: u64 = 1 << 20;
 
 /// How many windows one connection may have under way: as many buffers as hyper queues before it flushes. One
@@ -37,7 +38,8 @@ const STRIDE: usize = WINDOW_LIMIT as usize;
 /// Addresses with nothing behind them: zeroed memory that is never touched stays unbacked.
 static SENTINEL: LazyLock<Box<[u8]>> = LazyLock::new(|| vec![0; SLOTS * STRIDE].into_boxed_slice());
 
-/// The windows that one connection has under way between its bodies and its transport. Clones are the same lane.
+/// The windows that one connection has under way between its bodies and its transport. Clones are the same
+/// lane.
 #[derive(Clone, Default)]
 pub struct Lane {
     inner: Arc<Inner>,
@@ -172,7 +174,8 @@ impl Drop for Place {
     }
 }
 
-/// Which slot a slice of the sentinel belongs to, and how far into the window it begins; `None` for any other slice.
+/// Which slot a slice of the sentinel belongs to, and how far into the window it begins; `None` for any other
+/// slice.
 fn locate(slice: &[u8]) -> Option<(usize, u64)> {
     let sentinel = SENTINEL.as_ptr_range();
     let here = slice.as_ptr_range();

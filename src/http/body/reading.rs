@@ -26,8 +26,8 @@ impl Reading<()> {
 }
 
 impl Reading<Bytes> {
-    /// Reads a window into memory of our own, for a file system whose pages do not stay in the page cache or cannot be
-    /// asked for.
+    /// Reads a window into memory of our own, for a file system whose pages do not stay in the page cache or
+    /// cannot be asked for.
     pub(crate) fn copy(window: Window) -> Self {
         Self::start(async move { window.read().await })
     }

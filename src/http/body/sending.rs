@@ -19,8 +19,8 @@ use crate::http::body::Part;
 use crate::http::body::lane::Lane;
 use crate::http::body::windows::Windows;
 
-/// The longest body that is read, and leaves in one write with its head, even where there is a lane: below this a
-/// second system call costs more than copying does.
+/// The longest body that is read, and leaves in one write with its head, even where there is a lane: below
+/// this a second system call costs more than copying does.
 const INLINE_LIMIT: u64 = 16 << 10;
 
 /// A body on its way.

@@ -1,7 +1,8 @@
 //! `Windows`: a [`FileRange`] cut into pieces that can be sent without waiting for a disk, the next stretch being read
 //! while the last is being sent.
 //!
-//! Knows when to read, and when to read ahead. Does not know how reading is done or bounded: that is the medium's.
+//! Knows when to read, and when to read ahead. Does not know how reading is done or bounded: that is the
+//! medium's.
 
 use std::fmt;
 use std::task::Context;
@@ -38,8 +39,8 @@ pub(super) struct Windows {
 enum Look {
     /// At many of its pages.
     Closely,
-    /// At three of them, since the stretch before it was there. With 64 connections the close look was an eighth of what a
-    /// pulled byte cost.
+    /// At three of them, since the stretch before it was there. With 64 connections the close look was an
+    /// eighth of what a pulled byte cost.
     Briefly,
 }
 

@@ -10,8 +10,8 @@ use crate::store;
 pub(super) fn status(error: &registry::Error) -> StatusCode {
     use registry::Error as E;
     match error {
-        // Damage is answered as absence, with words of its own: a client that pushes asks first whether a blob is
-        // there, gives up on any other status (containers/image), and would never mend it.
+        // Damage is answered as absence, with words of its own: a client that pushes asks first whether a
+        // blob is there, gives up on any other status (containers/image), and would never mend it.
         E::BlobUnknown(_)
         | E::BlobDamaged { .. }
         | E::ManifestUnknown(_)

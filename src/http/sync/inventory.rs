@@ -1,6 +1,7 @@
 //! What this node has, written line by line while it is sent.
 //!
-//! Knows how the store is gone through, one repository at a time. Does not know the format: that is `peer::inventory`.
+//! Knows how the store is gone through, one repository at a time. Does not know the format: that is
+//! `peer::inventory`.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -43,8 +44,8 @@ const PIECE: usize = 32 * 1024;
 /// The deepest nesting of indexes that is followed.
 const DEPTH_LIMIT: usize = 16;
 
-/// Sends the inventory, all of it or what `?repository=` and `?release=` name. `ETag` is over the state of the
-/// repositories: it costs a look at each of them and reads none.
+/// Sends the inventory, all of it or what `?repository=` and `?release=` name. `ETag` is over the state of
+/// the repositories: it costs a look at each of them and reads none.
 pub(in crate::http) async fn inventory(
     registry: &Registry,
     headers: &HeaderMap,

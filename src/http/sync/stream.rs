@@ -27,7 +27,8 @@ const TICK: Duration = Duration::from_millis(500);
 /// Where a writing future puts its pieces.
 pub(super) type Pieces = mpsc::Sender<Bytes>;
 
-/// A body whose pieces `write` sends. When it fails the body breaks off, so that nobody takes a part for the whole.
+/// A body whose pieces `write` sends. When it fails the body breaks off, so that nobody takes a part for the
+/// whole.
 pub(super) fn written<F>(write: impl FnOnce(Pieces) -> F) -> Body
 where
     F: Future<Output = Result<(), io::Error>> + Send + 'static,

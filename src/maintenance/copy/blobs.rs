@@ -22,12 +22,12 @@ use crate::store::Intake;
 use crate::store::Reservation;
 use crate::store::Taken;
 
-/// How many blobs are read and written at once. While two hash, two wait for the disk; measured, three are slower and six
-/// are no faster. A drive behind a management controller is not made faster by more.
+/// How many blobs are read and written at once. While two hash, two wait for the disk; measured, three are
+/// slower and six are no faster. A drive behind a management controller is not made faster by more.
 const WORKERS: usize = 4;
 
-/// How many blobs may wait to be made durable, and how many are made so together. While that is done for some, the
-/// next come in, so that a fast disk has small batches and a slow one large ones.
+/// How many blobs may wait to be made durable, and how many are made so together. While that is done for
+/// some, the next come in, so that a fast disk has small batches and a slow one large ones.
 const WAITING: usize = 64;
 
 /// What became of the blobs.

@@ -98,8 +98,8 @@ fn hash_held(compared: &mut Compared, into: &Import, pace: &Pace) -> Result<Cont
     Ok(if is_stopped.into_inner() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
 }
 
-/// Whether a blob of the destination has its digest; `None` where `pace` was stopped. One that cannot be read is as
-/// bad as one that is wrong.
+/// Whether a blob of the destination has its digest; `None` where `pace` was stopped. One that cannot be read
+/// is as bad as one that is wrong.
 fn is_right(into: &Import, digest: &Digest, pace: &Pace) -> Result<Option<bool>, Error> {
     match into.tree().hash(digest, |bytes| pace.take(bytes)) {
         Ok(Some(hashed)) if hashed.computed == *digest => Ok(Some(true)),

@@ -1,7 +1,7 @@
 //! Links and tags, for which everything that they point at must be there.
 //!
-//! Knows the order in which a release may appear, and what a tag promises: of a release image and of a bundle, the whole
-//! release.
+//! Knows the order in which a release may appear, and what a tag promises: of a release image and of a
+//! bundle, the whole release.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -59,8 +59,8 @@ pub(super) async fn publish(
 /// A tag and what it points at.
 pub(super) type Tagged = Pointer<(RepositoryName, Tag)>;
 
-/// Tags in batches, each to be durable before the next: whoever sees a release sees its components, and whoever sees a
-/// bundle sees the release.
+/// Tags in batches, each to be durable before the next: whoever sees a release sees its components, and
+/// whoever sees a bundle sees the release.
 pub(super) fn in_order(tags: Vec<Tagged>) -> impl Iterator<Item = Vec<Tagged>> {
     Rank::ALL.into_iter().flat_map(move |rank| {
         let of_rank: Vec<_> = tags.iter().filter(|it| Rank::of(&it.from.0) == rank).cloned().collect();
@@ -117,8 +117,8 @@ fn points_at(into: &Import, entry: &Entry, target: &Digest) -> Result<bool, stor
     }
 }
 
-/// Says whether a manifest can be pulled from what is there. What the source itself does not have, such as the platforms
-/// of an index that were not mirrored, is not missed; what could not be copied is.
+/// Says whether a manifest can be pulled from what is there. What the source itself does not have, such as
+/// the platforms of an index that were not mirrored, is not missed; what could not be copied is.
 struct Judge<'a> {
     plan: &'a Plan,
     present: &'a HashSet<Digest>,

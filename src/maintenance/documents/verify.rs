@@ -98,8 +98,9 @@ pub struct VerifyProblem {
     pub remedy: Option<String>,
 }
 
-/// Verifies a store, and mends it, as a document asks for it; `None` where it is to be mended and is read-only. How far
-/// it is can be seen in `tally`. `registries` are those that it names, from who can dial them.
+/// Verifies a store, and mends it, as a document asks for it; `None` where it is to be mended and is
+/// read-only. How far it is can be seen in `tally`. `registries` are those that it names, from who can dial
+/// them.
 ///
 /// # Errors
 /// Something to mend from cannot be opened, or the disk cannot be written.

@@ -1,6 +1,7 @@
 //! Carrying out a plan.
 //!
-//! Knows that many removals share their syncs, and that links go before blobs. Does not know why something is garbage.
+//! Knows that many removals share their syncs, and that links go before blobs. Does not know why something is
+//! garbage.
 
 use std::time::SystemTime;
 

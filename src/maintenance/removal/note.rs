@@ -1,8 +1,8 @@
 //! `Work`: what a removal has set out to do, noted where a power cut leaves it.
 //!
-//! Knows the note's form. A removal whose first names are gone cannot be planned again: the release is not there any
-//! more, and what only it needed would lie about for ever. So the plan is durable before the first name goes, and
-//! whoever opens the store next goes on with it.
+//! Knows the note's form. A removal whose first names are gone cannot be planned again: the release is not
+//! there any more, and what only it needed would lie about for ever. So the plan is durable before the first
+//! name goes, and whoever opens the store next goes on with it.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -23,7 +23,8 @@ use crate::store::Writer;
 
 /// Under which name it is kept in the store's own directory.
 const DOCUMENT: &str = "removal.json";
-/// The longest note, in bytes: what a store reads of its documents. It holds the paths of a release of 20,000 images.
+/// The longest note, in bytes: what a store reads of its documents. It holds the paths of a release of 20,000
+/// images.
 const LIMIT: usize = 16 * 1024 * 1024;
 
 /// What goes, in its order.

@@ -1,7 +1,7 @@
 //! `Part`: what goes from one repository.
 //!
-//! Knows that children of an index, and what is about a manifest (signatures, attestations), go with it unless they have
-//! a tag of their own. Does not know what other repositories need.
+//! Knows that children of an index, and what is about a manifest (signatures, attestations), go with it
+//! unless they have a tag of their own. Does not know what other repositories need.
 
 use std::collections::BTreeSet;
 
@@ -93,7 +93,8 @@ fn read(tree: Tree<'_>, revisions: &[Digest]) -> Graph {
     graph
 }
 
-/// The manifests that go if `seeds` go: their children, and what is about them, as far as nothing of it is in `stays`.
+/// The manifests that go if `seeds` go: their children, and what is about them, as far as nothing of it is in
+/// `stays`.
 fn doomed(
     graph: &Graph,
     revisions: &[Digest],

@@ -1,8 +1,8 @@
 //! What goes with a release: planned from the tree, and carried out by nobody here.
 //!
-//! Knows that a manifest, a link or a blob goes only if this release names it and nothing that stays needs it. Other
-//! repositories are not read, only looked at: whatever they link stays. So the cost grows with the release and the
-//! repositories of releases, and not with all that is stored.
+//! Knows that a manifest, a link or a blob goes only if this release names it and nothing that stays needs
+//! it. Other repositories are not read, only looked at: whatever they link stays. So the cost grows with the
+//! release and the repositories of releases, and not with all that is stored.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -34,8 +34,8 @@ use crate::store::Source;
 const REPOSITORIES: [&str; 3] = [release::BUNDLES, release::IMAGES, release::COMPONENTS];
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
-/// Finds out what goes with the release that is called `name`, by bundle, version, tag or digest; `writable` is the one
-/// of `sources` that it goes from. Waits for the disk.
+/// Finds out what goes with the release that is called `name`, by bundle, version, tag or digest; `writable`
+/// is the one of `sources` that it goes from. Waits for the disk.
 ///
 /// # Errors
 /// There is no such release, or more than one, or a root cannot be read.

@@ -86,8 +86,8 @@ pub enum Witness {
     History,
 }
 
-/// A remedy for each problem of a store whose roots are `sources` and whose writable root is `written`. Waits for the
-/// disk; `None` where `pace` was stopped meanwhile.
+/// A remedy for each problem of a store whose roots are `sources` and whose writable root is `written`. Waits
+/// for the disk; `None` where `pace` was stopped meanwhile.
 pub fn plan(
     problems: Vec<Problem>,
     sources: &[Arc<dyn Source>],
@@ -167,7 +167,8 @@ impl Search<'_> {
         sources.find(has_it).map(|it| it.origin().to_owned())
     }
 
-    /// A tag from a donor whose manifest the repository lists; else from its own history, where that leaves one choice.
+    /// A tag from a donor whose manifest the repository lists; else from its own history, where that leaves
+    /// one choice.
     fn tag(&self, name: &RepositoryName, tag: &Tag) -> Remedy {
         let is_listed =
             |digest: &Digest| self.tree.has(&Entry::RevisionLink(name.clone(), *digest)).unwrap_or_default();

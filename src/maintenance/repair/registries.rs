@@ -1,7 +1,7 @@
 //! Remedies that other registries have.
 //!
-//! Knows what to ask them and which repository to name, since a registry gives out nothing without one. Does not know
-//! how they are reached: whoever can dial implements [`Registries`].
+//! Knows what to ask them and which repository to name, since a registry gives out nothing without one. Does
+//! not know how they are reached: whoever can dial implements [`Registries`].
 
 use std::fmt;
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! One repository: its links, and whether each manifest has all that it points at.
 //!
-//! Knows what a link must hold and which of a manifest's parts a client cannot do without. Does not know what a blob
-//! holds: whether one is whole was found out before.
+//! Knows what a link must hold and which of a manifest's parts a client cannot do without. Does not know what
+//! a blob holds: whether one is whole was found out before.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

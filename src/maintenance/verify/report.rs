@@ -16,9 +16,11 @@ pub struct Report {
     pub checked: Checked,
     /// What is wrong, in the order of the tree.
     pub problems: Vec<Problem>,
-    /// Paths of files and directories that are not distribution's, by root. Harmless, but someone put them there.
+    /// Paths of files and directories that are not distribution's, by root. Harmless, but someone put them
+    /// there.
     pub strangers: Vec<String>,
-    /// Manifests that an index lists and the store does not have, as a mirror of some platforms leaves them out.
+    /// Manifests that an index lists and the store does not have, as a mirror of some platforms leaves them
+    /// out.
     pub sparse: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The documents in which releases are told.
 //!
-//! Knows their members, which programs rely on: new ones may come, none goes or changes. A node reads those of its peers,
-//! which may be of a neighbouring version.
+//! Knows their members, which programs rely on: new ones may come, none goes or changes. A node reads those
+//! of its peers, which may be of a neighbouring version.
 
 use std::time::SystemTime;
 

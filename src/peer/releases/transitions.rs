@@ -26,8 +26,8 @@ impl Transitions {
         Self { releases, is_changed: false }
     }
 
-    /// When the conditions of a release changed, given that they are so at `now`. Where one was never seen it is as
-    /// old as `first`.
+    /// When the conditions of a release changed, given that they are so at `now`. Where one was never seen it
+    /// is as old as `first`.
     pub(super) fn observe(
         &mut self,
         release: &str,

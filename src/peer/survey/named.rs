@@ -1,7 +1,7 @@
 //! Which releases a source has under the names that a job asks for.
 //!
-//! Knows that a bundle's name holds a version, and that only the payload's own list says which release has it. Does not
-//! believe a source: what it calls a release is read from bytes that have the digest asked for.
+//! Knows that a bundle's name holds a version, and that only the payload's own list says which release has
+//! it. Does not believe a source: what it calls a release is read from bytes that have the digest asked for.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,8 @@ use crate::release::Tagged;
 use crate::release::find_payload;
 use crate::store::Store;
 
-/// The largest layer that is looked into for the payload's list: a release image's own layer has some ten megabytes.
+/// The largest layer that is looked into for the payload's list: a release image's own layer has some ten
+/// megabytes.
 const LAYER_LIMIT: u64 = 64 * 1024 * 1024;
 /// How many layers of a release image are looked into, the last first.
 const LAYERS_LIMIT: usize = 3;

@@ -1,4 +1,5 @@
-//! The contract of bodies: the same bytes over every transport, whichever way they take, and the way that was meant.
+//! The contract of bodies: the same bytes over every transport, whichever way they take, and the way that was
+//! meant.
 
 use super::*;
 use crate::server::tests::lifecycle::until;
@@ -12,7 +13,8 @@ const LENGTHS: &[u64] = &[
 /// The longest body that goes in one write with its head.
 const INLINE: u64 = 16_384;
 
-/// Paths over everything: lengths from the beginning and up to the end, pieces in the middle, several at once.
+/// Paths over everything: lengths from the beginning and up to the end, pieces in the middle, several at
+/// once.
 pub(super) fn paths() -> Vec<String> {
     let end = CONTENT_LEN as u64;
     let from_start = LENGTHS.iter().map(|len| format!("0-{len}"));
@@ -71,8 +73,8 @@ async fn a_head_asks_for_no_body() {
     assert_eq!(server.transport.sendfile.get(), 0);
 }
 
-/// Clients that stop reading for a while, and in the middle of windows, get the right bytes all the same, also where
-/// those went out of memory meanwhile.
+/// Clients that stop reading for a while, and in the middle of windows, get the right bytes all the same,
+/// also where those went out of memory meanwhile.
 #[tokio::test]
 async fn a_client_may_stop_reading() {
     let (stored, blob) = content_blob().await;

@@ -25,8 +25,9 @@ use fuser::Request as FuseRequest;
 use super::*;
 use crate::server::tests::lifecycle::until;
 
-/// How long what has nothing to do with the medium may take. Without the medium it takes less than a millisecond; the
-/// machine that runs tests may be busy, and a thread that waited for the medium would wait for ever.
+/// How long what has nothing to do with the medium may take. Without the medium it takes less than a
+/// millisecond; the machine that runs tests may be busy, and a thread that waited for the medium would wait
+/// for ever.
 const PROMPT: Duration = Duration::from_secs(5);
 
 /// Where a damaged medium is damaged: in the middle of a window, after the first.

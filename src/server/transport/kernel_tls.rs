@@ -1,9 +1,9 @@
 //! `KernelTls`: a TCP connection whose TLS the kernel does, so that windows of files leave by sendfile and are
 //! encrypted on the way.
 //!
-//! rustls does the handshake, and hands the traffic secrets over. From then on nobody here can follow a change of
-//! keys: a TLS 1.3 key update ends the connection, and so does the number of records after which the keys are
-//! worn out. Clients ask for neither in practice, and resume where they were.
+//! rustls does the handshake, and hands the traffic secrets over. From then on nobody here can follow a
+//! change of keys: a TLS 1.3 key update ends the connection, and so does the number of records after which
+//! the keys are worn out. Clients ask for neither in practice, and resume where they were.
 //!
 //! The `ktls` crate does nearly the same, but takes a key update for a session ticket and then reads garbage,
 //! panics on what a peer may send, and cannot be told apart from the socket by sendfile.

@@ -1,7 +1,7 @@
 //! `Recall`: pieces of files that went out of the page cache before their turn came, brought back.
 //!
-//! That happens to a client that takes its time, where memory is short, and on file systems that cannot tell what they
-//! have in memory. Sending such a piece as it is would make a runtime thread wait for a disk.
+//! That happens to a client that takes its time, where memory is short, and on file systems that cannot tell
+//! what they have in memory. Sending such a piece as it is would make a runtime thread wait for a disk.
 
 use std::io;
 use std::sync::Arc;
@@ -96,8 +96,8 @@ impl Recall {
         }
     }
 
-    /// Forgets what was brought back for another piece. A piece is known by its place in its file, not by its place on
-    /// the lane, which others have after it.
+    /// Forgets what was brought back for another piece. A piece is known by its place in its file, not by its
+    /// place on the lane, which others have after it.
     fn forget_others(&mut self, window: &Window) {
         let is_other = match &self.state {
             State::Nothing => false,
@@ -111,7 +111,8 @@ impl Recall {
     }
 }
 
-/// A medium gave out under an answer that had begun, which ends its connection: nobody but the log can be told why.
+/// A medium gave out under an answer that had begun, which ends its connection: nobody but the log can be
+/// told why.
 fn unsent(error: body::Error) -> io::Error {
     tracing::error!(error = &error as &dyn std::error::Error, "cannot send the rest of a blob");
     io::Error::other(error)

@@ -1,8 +1,8 @@
 //! `Tls`: a TCP connection with TLS done here, by rustls.
 //!
-//! A window is read straight into a buffer that all connections of a thread share, encrypted from there, and many
-//! records leave with one system call. So a connection holds no plaintext, and no more ciphertext than its client
-//! is able to take.
+//! A window is read straight into a buffer that all connections of a thread share, encrypted from there, and
+//! many records leave with one system call. So a connection holds no plaintext, and no more ciphertext than
+//! its client is able to take.
 
 use std::cell::RefCell;
 use std::io;
@@ -32,11 +32,13 @@ use crate::server::transport::recall::Recall;
 use crate::server::transport::truncated;
 use crate::store::Window;
 
-/// How much is encrypted before it is sent, for a client that takes everything at once. Two records for a page of
-/// pointers to them, and few enough that they are still in the processor's cache when the kernel copies them.
+/// How much is encrypted before it is sent, for a client that takes everything at once. Two records for a
+/// page of pointers to them, and few enough that they are still in the processor's cache when the kernel
+/// copies them.
 const LARGEST_BATCH: usize = 128 << 10;
 
-/// How much is encrypted before it is sent, for a client that is slower than this: what a thousand of those may hold.
+/// How much is encrypted before it is sent, for a client that is slower than this: what a thousand of those
+/// may hold.
 const SMALLEST_BATCH: usize = 16 << 10;
 
 thread_local! {
@@ -88,7 +90,8 @@ impl Tls {
         Poll::Ready(self.encrypt(&[IoSlice::new(&bytes)]))
     }
 
-    /// Encrypts as much of a window as is in the page cache and the batch has room for; `None` where nothing is.
+    /// Encrypts as much of a window as is in the page cache and the batch has room for; `None` where nothing
+    /// is.
     fn encrypt_resident(&mut self, window: &Window) -> io::Result<Option<usize>> {
         let room = self.batch.saturating_sub(self.held).max(SMALLEST_BATCH);
         let session = self.stream.get_mut().1;

@@ -1,6 +1,7 @@
 //! `Partial`: what an upload holds so far, to be read while it grows.
 //!
-//! Knows the file, also when it has become a blob by its name. Does not know how far it is: whoever appends does.
+//! Knows the file, also when it has become a blob by its name. Does not know how far it is: whoever appends
+//! does.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

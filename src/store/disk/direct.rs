@@ -54,7 +54,8 @@ impl<'a> Split<'a> {
     }
 }
 
-fn split_at<'a>(pieces: &[&'a [u8]], mut at: usize) -> (Vec<&'a [u8]>, Vec<&'a [u8]>) {
+/// The first `at` bytes of the pieces, and the others.
+pub(super) fn split_at<'a>(pieces: &[&'a [u8]], mut at: usize) -> (Vec<&'a [u8]>, Vec<&'a [u8]>) {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     for piece in pieces {
         let (left, right) = piece.split_at(at.min(piece.len()));
@@ -70,7 +71,8 @@ impl Direct {
         Self { is_possible: AtomicBool::new(true), was_asked: AtomicBool::new(false) }
     }
 
-    /// Whether to try. The first time the file system is asked, if the kernel knows (`STATX_DIOALIGN`, Linux 6.1).
+    /// Whether to try. The first time the file system is asked, if the kernel knows (`STATX_DIOALIGN`, Linux
+    /// 6.1).
     pub(super) fn is_possible(&self, file: &File) -> bool {
         if !self.was_asked.swap(true, Ordering::Relaxed) && is_refused(file) {
             self.give_up();

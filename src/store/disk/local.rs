@@ -32,6 +32,7 @@ use crate::store::disk::Made;
 use crate::store::disk::Space;
 use crate::store::disk::direct::Direct;
 use crate::store::disk::direct::Split;
+use crate::store::disk::direct::split_at;
 use crate::store::lock::Lock;
 
 /// Extended attribute that holds a note.
@@ -47,8 +48,8 @@ pub(in crate::store) struct LocalDisk {
 }
 
 impl LocalDisk {
-    /// How much may be dirty in all for a sync of the whole file system to be cheaper than one of each file: what a
-    /// slow disk writes in half a second.
+    /// How much may be dirty in all for a sync of the whole file system to be cheaper than one of each file:
+    /// what a slow disk writes in half a second.
     const DIRTY: u64 = 64 * 1024 * 1024;
     /// `IOV_MAX`.
     const PIECES: usize = 1024;
@@ -86,18 +87,12 @@ impl LocalDisk {
     }
 }
 
-/// The pieces without their first bytes.
-fn slices<'a>(pieces: &[&'a [u8]], mut skip: usize) -> Vec<IoSlice<'a>> {
-    let rest = pieces.iter().map(|piece| {
-        let (skipped, rest) = piece.split_at(skip.min(piece.len()));
-        skip -= skipped.len();
-        rest
-    });
-    rest.filter(|rest| !rest.is_empty()).map(IoSlice::new).collect()
+fn slices<'a>(pieces: &[&'a [u8]]) -> Vec<IoSlice<'a>> {
+    pieces.iter().map(|piece| IoSlice::new(piece)).collect()
 }
 
-/// File systems of which one `syncfs(2)` makes names and contents durable as so many `fsync(2)` do, with one commit of
-/// the journal: ext4, XFS, btrfs. FUSE and network file systems pass it on to nobody.
+/// File systems of which one `syncfs(2)` makes names and contents durable as so many `fsync(2)` do, with one
+/// commit of the journal: ext4, XFS, btrfs. FUSE and network file systems pass it on to nobody.
 const SYNCED_BY_SYNCFS: [u64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
 
 impl Disk for LocalDisk {
@@ -131,16 +126,17 @@ impl Disk for LocalDisk {
     }
 
     fn write_past_cache(&self, file: &DiskFile, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
-        let split = Split::of(offset, pieces).filter(|_| self.direct.is_possible(&file.file));
-        let Some(Split { head, middle, tail }) = split else {
-            return self.write(file, offset, &slices(pieces, 0));
+        let split = || Split::of(offset, pieces);
+        let Some(Split { head, middle, tail }) = self.direct.is_possible(&file.file).then(split).flatten() else {
+            return self.write(file, offset, &slices(pieces));
         };
         let len = |pieces: &[&[u8]]| pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        self.write(file, offset, &slices(&head, 0))?;
+        self.write(file, offset, &slices(&head))?;
         let offset = offset + len(&head);
         let written = self.direct.write(&file.file, offset, &middle)?;
-        self.write(file, offset + written as u64, &slices(&middle, written))?;
-        self.write(file, offset + len(&middle), &slices(&tail, 0))
+        let (_, left) = split_at(&middle, written);
+        self.write(file, offset + written as u64, &slices(&left))?;
+        self.write(file, offset + len(&middle), &slices(&tail))
     }
 
     fn share(&self, file: &DiskFile, with: &File) -> bool {
@@ -161,8 +157,8 @@ impl Disk for LocalDisk {
     }
 
     fn start_writing_back(&self, file: &DiskFile, offset: u64, len: u64) {
-        // Begins to write the dirty pages and drops those that are clean already; `sync_file_range(2)` would drop none,
-        // but there is no safe way to call it.
+        // Begins to write the dirty pages and drops those that are clean already; `sync_file_range(2)` would
+        // drop none, but there is no safe way to call it.
         let _ = rustix::fs::fadvise(&file.file, offset, NonZero::new(len), Advice::DontNeed);
     }
 

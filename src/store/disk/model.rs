@@ -147,8 +147,8 @@ impl Model {
         self.durable.extend(kept);
     }
 
-    /// The states to look at: nothing but what is durable, everything, all but one effect, one alone, and a few at
-    /// random.
+    /// The states to look at: nothing but what is durable, everything, all but one effect, one alone, and a
+    /// few at random.
     pub(in crate::store) fn crashes(&self, random: &mut impl FnMut(usize) -> usize) -> Vec<Left> {
         let pending: Vec<usize> = (0..self.effects.len()).filter(|at| !self.durable.contains(at)).collect();
         let all: Left = pending.iter().map(|at| (*at, Torn::Whole)).collect();

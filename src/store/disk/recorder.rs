@@ -23,7 +23,8 @@ use crate::store::disk::Made;
 use crate::store::disk::Space;
 use crate::store::lock::Lock;
 
-/// An operation, as the model replays it. Files go by their inode, which is given again once a file is removed.
+/// An operation, as the model replays it. Files go by their inode, which is given again once a file is
+/// removed.
 #[derive(Clone, Debug)]
 pub(in crate::store) enum Operation {
     Create(DiskPath, u64),

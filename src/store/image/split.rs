@@ -20,8 +20,8 @@ pub(in crate::store) enum Gap {
     TooMany,
 }
 
-/// The names of all parts in order, of which `first` is the first. A name that is not that of a first part stands
-/// for itself.
+/// The names of all parts in order, of which `first` is the first. A name that is not that of a first part
+/// stands for itself.
 pub(in crate::store) fn parts(first: &str, names: &BTreeSet<String>) -> Result<Vec<String>, Gap> {
     let exists = |name: &str| names.contains(name);
     let mut suffix = trailing(first, |byte| byte == b'a').max(trailing(first, |byte| byte == b'0'));

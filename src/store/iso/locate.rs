@@ -18,8 +18,8 @@ use crate::store::image::Fault;
 use crate::store::image::Pieces;
 use crate::store::image::split;
 
-/// Directories of an image below which `docker/registry/v2` is looked for: the top, where the appliance builder puts
-/// it; and where the same builder put it before.
+/// Directories of an image below which `docker/registry/v2` is looked for: the top, where the appliance
+/// builder puts it; and where the same builder put it before.
 const PREFIXES: [&str; 2] = ["", "oc-mirror/install"];
 
 /// The directory in which the extended live image keeps the parts of the data image.
@@ -67,8 +67,8 @@ fn top_of(image: &Image, pieces: &Pieces) -> Result<Option<Directory>, iso9660::
     Ok(None)
 }
 
-/// The image whose parts lie in a directory of this one: the extents of one are pieces of the other, so that nothing
-/// has to be copied or mounted.
+/// The image whose parts lie in a directory of this one: the extents of one are pieces of the other, so that
+/// nothing has to be copied or mounted.
 fn nested(path: &Path, outer: &Image, pieces: &Pieces) -> Result<Option<Pieces>, Error> {
     let failed = |error| cannot(path, NESTED, error);
     let Some(Node::Directory(directory)) = outer.find(pieces, NESTED).map_err(failed)? else {

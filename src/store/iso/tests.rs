@@ -34,8 +34,8 @@ const PAYLOAD: &[u8] = include_bytes!("../../../conformance/fixtures/payload.iso
 /// What the appliance builder gives to `genisoimage`.
 const BUILDER: &[&str] = &["-iso-level", "3", "-R", "-D", "-V", "agentdata"];
 
-/// Makes an image of `tree` with `xorriso -as mkisofs`, with holes where it is zero; `None`, loudly, where it is not
-/// installed. Under `CI=true` it has to be.
+/// Makes an image of `tree` with `xorriso -as mkisofs`, with holes where it is zero; `None`, loudly, where it
+/// is not installed. Under `CI=true` it has to be.
 fn make_image(tree: &Path, image: &Path, flags: &[&str]) -> Option<()> {
     let made = Command::new("xorriso")
         .args(["-as", "mkisofs", "-quiet", "-o", "-"])
@@ -83,7 +83,8 @@ struct Workshop {
 
 impl Workshop {
     fn new() -> Self {
-        // In memory where that is possible: what is large here is nearly all holes, and there is much that is small.
+        // In memory where that is possible: what is large here is nearly all holes, and there is much that is
+        // small.
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         Self { directory: directory.unwrap() }
     }

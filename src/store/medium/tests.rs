@@ -49,7 +49,8 @@ impl Source for Scratched {
         if path.as_str() != self.scratch.as_str() {
             return found;
         }
-        // Nothing of this process lies at address nought, so that reading it is an I/O error (`proc_pid_mem(5)`).
+        // Nothing of this process lies at address nought, so that reading it is an I/O error
+        // (`proc_pid_mem(5)`).
         let file = Arc::new(File::open("/proc/self/mem").unwrap());
         found.map_ok(|it| {
             it.map(|Found { version, extents }| Found {

@@ -30,8 +30,8 @@ pub(super) struct Batch<'a> {
     pub(super) trash: Vec<DiskPath>,
 }
 
-/// Files and directories that are known to last, with the names of all directories above them: those that this process
-/// synced. What another process made, or this one made and did not sync, is not among them.
+/// Files and directories that are known to last, with the names of all directories above them: those that
+/// this process synced. What another process made, or this one made and did not sync, is not among them.
 #[derive(Debug)]
 pub(super) struct Durable {
     known: Cache<(u64, Identity), ()>,
@@ -39,8 +39,9 @@ pub(super) struct Durable {
 }
 
 impl Durable {
-    /// How many are remembered, at about 100 bytes each: the 256 directories of blobs, a few for each repository, and
-    /// the blobs and links that are pushed again and again. What is forgotten is synced once more.
+    /// How many are remembered, at about 100 bytes each: the 256 directories of blobs, a few for each
+    /// repository, and the blobs and links that are pushed again and again. What is forgotten is synced once
+    /// more.
     const REMEMBERED: usize = 8192;
 
     pub(super) fn new() -> Self {
@@ -92,9 +93,9 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Makes a directory with all above it, as far as they are missing. A directory that is there may have been made a
-    /// moment ago, for an upload or by another process, and its name may not last yet: so what counts is not whether
-    /// it is there but whether it is known to be durable.
+    /// Makes a directory with all above it, as far as they are missing. A directory that is there may have
+    /// been made a moment ago, for an upload or by another process, and its name may not last yet: so what
+    /// counts is not whether it is there but whether it is known to be durable.
     fn enter(&mut self, directory: &DiskPath) -> Result<(), Error> {
         let mut missing = Vec::new();
         let mut at = directory.clone();
@@ -121,8 +122,8 @@ impl<'a> Batch<'a> {
         Ok(identity.is_some_and(|identity| self.of.durable.contains(at, identity)))
     }
 
-    /// Makes all of it durable; gives what can be taken apart now. After an error nothing is known to be durable, and
-    /// what the error was can be told to each that waits.
+    /// Makes all of it durable; gives what can be taken apart now. After an error nothing is known to be
+    /// durable, and what the error was can be told to each that waits.
     pub(super) fn sync(self) -> Result<Vec<DiskPath>, impl Fn() -> Error> {
         let started = Instant::now();
         if let Err((path, error)) = self.sync_together() {

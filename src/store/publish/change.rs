@@ -39,8 +39,8 @@ pub(in crate::store) enum Change {
     Remove(Dir),
     /// As [`Change::Remove`], but a power cut may bring it back.
     Forget(Dir),
-    /// A directory with a blob or a link to one is removed, unless the blob or the link was used since, or somebody
-    /// counts on it: then the publication ends.
+    /// A directory with a blob or a link to one is removed, unless the blob or the link was used since, or
+    /// somebody counts on it: then the publication ends.
     Sweep {
         /// What makes the directory count.
         file: DiskPath,
@@ -65,7 +65,8 @@ pub(in crate::store) enum Change {
 pub(in crate::store) enum Since {
     /// Garbage: and nobody may have been told of it of late.
     Grace(SystemTime),
-    /// What was published then, and is removed on purpose: who was told of it before then is whoever published it.
+    /// What was published then, and is removed on purpose: who was told of it before then is whoever
+    /// published it.
     Published(SystemTime),
 }
 
@@ -121,9 +122,9 @@ impl Batch<'_> {
             self.mark_sound(&at);
             return Ok(());
         }
-        // What is stored already may be damaged without anybody knowing, and what came in was hashed: it takes its place.
-        // The age of a blob is that of its publication, not of its upload's last byte: garbage collection spares what
-        // is young.
+        // What is stored already may be damaged without anybody knowing, and what came in was hashed: it
+        // takes its place. The age of a blob is that of its publication, not of its upload's last byte:
+        // garbage collection spares what is young.
         self.touch(staged)?;
         self.place(staged, &at)?;
         self.mark_sound(&at);
@@ -166,7 +167,8 @@ impl Batch<'_> {
         self.place(staged, at)
     }
 
-    /// A new tag appears whole; of one that is there, first the index gets an entry and then the tag points at it.
+    /// A new tag appears whole; of one that is there, first the index gets an entry and then the tag points
+    /// at it.
     fn place_tag(
         &mut self,
         staged: &DiskPath,
@@ -230,8 +232,9 @@ impl Batch<'_> {
             return Ok(Outcome::Ended);
         }
         self.of.contents.forget(digest);
-        // A link that is gone must not come back to a blob that is; a blob that a power cut brings back is garbage again,
-        // and each of a release's lies in a directory of its own, which would all have to be synced.
+        // A link that is gone must not come back to a blob that is; a blob that a power cut brings back is
+        // garbage again, and each of a release's lies in a directory of its own, which would all have to be
+        // synced.
         if *dir == Dir::Blob(*digest).path().into() {
             self.withdraw(dir)?;
         } else {

@@ -54,7 +54,8 @@ fn split_offset(time: &str) -> Option<(&str, i64)> {
     (minutes < 24 * 60).then_some((time.get(..at)?, sign * minutes * 60))
 }
 
-/// Year, month and day of a count of days since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+/// Year, month and day of a count of days since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date
+/// Algorithms").
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

@@ -136,8 +136,8 @@ impl Recorded {
     }
 }
 
-/// What each thing may say: what was acknowledged last, or what was begun and not acknowledged. What nobody spoke of
-/// is not there.
+/// What each thing may say: what was acknowledged last, or what was begun and not acknowledged. What nobody
+/// spoke of is not there.
 fn allowed(
     known: &BTreeMap<Says, Value>,
     begun: &BTreeMap<usize, ()>,

@@ -32,8 +32,8 @@ pub enum Finish {
     Unknown,
 }
 
-/// From this size on, data are synced by themselves before they are published, so that small publications do not wait
-/// for them: what a slow disk writes in 50 ms.
+/// From this size on, data are synced by themselves before they are published, so that small publications do
+/// not wait for them: what a slow disk writes in 50 ms.
 const SYNCED_ALONE: u64 = 4 * 1024 * 1024;
 
 impl Inner {

@@ -104,13 +104,14 @@ impl Import {
         self.inner.health.spare()
     }
 
-    /// Remembers that a blob which is there does not have its digest, so that it is replaced when it is published.
+    /// Remembers that a blob which is there does not have its digest, so that it is replaced when it is
+    /// published.
     pub fn distrust(&self, blob: &Hashed) {
         self.inner.contents.mark_damaged(blob.version);
     }
 
-    /// Sets space aside, so that nobody else takes it while blobs are taken in. Where the file system cannot do that,
-    /// it is not done.
+    /// Sets space aside, so that nobody else takes it while blobs are taken in. Where the file system cannot
+    /// do that, it is not done.
     ///
     /// # Errors
     /// [`Error::NoSpace`].
@@ -132,7 +133,8 @@ impl Import {
 }
 
 impl Import {
-    /// Makes sure that what was found to be there lasts: whoever wrote it may have been cut off before it did.
+    /// Makes sure that what was found to be there lasts: whoever wrote it may have been cut off before it
+    /// did.
     ///
     /// # Errors
     /// The disk cannot be written.
@@ -146,7 +148,8 @@ impl Import {
         self.link(links).await
     }
 
-    /// Whether all that is there is known to last. Where it is not, a tag that is there has to be written again.
+    /// Whether all that is there is known to last. Where it is not, a tag that is there has to be written
+    /// again.
     pub fn is_settled(&self) -> bool {
         self.inner.is_settled.load(Ordering::Acquire)
     }

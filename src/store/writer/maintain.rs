@@ -18,9 +18,10 @@ use crate::store::writer::Writer;
 use crate::store::writer::was_there;
 
 impl Writer {
-    /// Removes a blob or a link that nothing needs, unless it was stored, pushed again or linked at `before` or later,
-    /// or somebody counts on it ([`Writer::hold`], or a client that was told that it is there); says whether it did.
-    /// The check and the removal are one: no push can come between them. Tags and uploads are not removed so.
+    /// Removes a blob or a link that nothing needs, unless it was stored, pushed again or linked at `before`
+    /// or later, or somebody counts on it ([`Writer::hold`], or a client that was told that it is there);
+    /// says whether it did. The check and the removal are one: no push can come between them. Tags and
+    /// uploads are not removed so.
     ///
     /// # Errors
     /// The disk cannot be written.
@@ -28,8 +29,8 @@ impl Writer {
         self.sweep(entry, Since::Grace(before)).await
     }
 
-    /// As [`Writer::remove_unused`], for what was published before `published` and is removed on purpose: clients that
-    /// were told of it before then pushed just that, and do not count.
+    /// As [`Writer::remove_unused`], for what was published before `published` and is removed on purpose:
+    /// clients that were told of it before then pushed just that, and do not count.
     ///
     /// # Errors
     /// The disk cannot be written.
@@ -58,8 +59,8 @@ impl Writer {
         .await
     }
 
-    /// Keeps digests from being removed as garbage until the hold is dropped: a job that brings in an image's blobs
-    /// long before its manifest counts on them.
+    /// Keeps digests from being removed as garbage until the hold is dropped: a job that brings in an image's
+    /// blobs long before its manifest counts on them.
     pub fn hold(&self, digests: Vec<Digest>) -> Hold {
         self.inner.leases.hold(digests)
     }
@@ -74,8 +75,8 @@ impl Writer {
         self.inner.leases.is_leased_since(digest, since)
     }
 
-    /// Moves a damaged file out of the tree, to where an administrator finds it; gives where, or `None` where it is
-    /// not there. It is never deleted.
+    /// Moves a damaged file out of the tree, to where an administrator finds it; gives where, or `None` where
+    /// it is not there. It is never deleted.
     ///
     /// # Errors
     /// The disk cannot be written.

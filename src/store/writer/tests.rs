@@ -214,7 +214,8 @@ async fn an_upload_goes_on_after_a_restart() {
     assert_eq!(writer.finish_upload(&a, id, &sha256(&whole)).await.unwrap(), Finish::Stored);
 }
 
-/// A process that is killed leaves data that no state was saved for; a power cut, a state whose data are lost.
+/// A process that is killed leaves data that no state was saved for; a power cut, a state whose data are
+/// lost.
 #[tokio::test]
 async fn a_state_is_not_trusted_further_than_the_data() {
     let root = tempfile::tempdir().unwrap();

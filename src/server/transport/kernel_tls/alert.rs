@@ -1,5 +1,5 @@
-//! Sending an alert over a socket whose TLS is in the kernel. The record type travels as ancillary data of a kind that
-//! neither rustix nor nix can spell.
+//! Sending an alert over a socket whose TLS is in the kernel. The record type travels as ancillary data of a
+//! kind that neither rustix nor nix can spell.
 
 use std::io;
 use std::mem;
@@ -19,8 +19,8 @@ const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 /// The kernel's name for "this is the record type" (`linux/tls.h`).
 const TLS_SET_RECORD_TYPE: libc::c_int = 1;
 
-/// An ancillary message that holds a record type, laid out as the kernel reads it: header, then data, then padding up
-/// to the alignment of the header.
+/// An ancillary message that holds a record type, laid out as the kernel reads it: header, then data, then
+/// padding up to the alignment of the header.
 #[repr(C)]
 struct RecordType {
     header: libc::cmsghdr,
@@ -44,8 +44,8 @@ fn send(socket: libc::c_int) -> io::Result<()> {
         value: ALERT,
     };
     #[expect(unsafe_code, reason = "no safe wrapper knows this ancillary message")]
-    // SAFETY: `msghdr` is plain data for which all zeros is a value. Its pointers are to locals that live until the
-    // call returns, with their own lengths, and the call neither keeps nor writes through them.
+    // SAFETY: `msghdr` is plain data for which all zeros is a value. Its pointers are to locals that live
+    // until the call returns, with their own lengths, and the call neither keeps nor writes through them.
     let sent = unsafe {
         let mut message: libc::msghdr = mem::zeroed();
         message.msg_iov = ptr::from_mut(&mut slice);

@@ -1,8 +1,9 @@
 //! `Corked`: a socket that gives its reader one TLS record at a time, until it is uncorked.
 //!
-//! When the kernel takes TLS over, nobody may have read a byte of what it is to decrypt. rustls reads what there is, and
-//! tokio-rustls reads on for as long as there is something, also when the record before was the handshake's last. So
-//! between two records there seems to be nothing for a moment, in which it sees that the handshake is over.
+//! When the kernel takes TLS over, nobody may have read a byte of what it is to decrypt. rustls reads what
+//! there is, and tokio-rustls reads on for as long as there is something, also when the record before was the
+//! handshake's last. So between two records there seems to be nothing for a moment, in which it sees that the
+//! handshake is over.
 
 use std::io;
 use std::io::IoSlice;

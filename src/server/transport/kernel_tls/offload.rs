@@ -20,15 +20,16 @@ use tokio::net::TcpStream;
 /// The kernel's name of its TLS.
 const UPPER_LAYER: &[u8] = b"tls";
 
-/// The bytes of an AES-GCM nonce that stay the same for all records: the kernel wants them apart (RFC 5288, 3).
+/// The bytes of an AES-GCM nonce that stay the same for all records: the kernel wants them apart (RFC 5288,
+/// 3).
 const SALT_LEN: usize = 4;
 
 /// The bytes of an AES-GCM nonce (RFC 5116, 5.1).
 const NONCE_LEN: usize = 12;
 
-/// Whether this kernel does TLS, both versions with both ciphers: found out on a connection to ourselves, since a kernel
-/// may have TLS and lack a cipher, which only shows when it is given a key. Asking makes it load the modules, where it
-/// may.
+/// Whether this kernel does TLS, both versions with both ciphers: found out on a connection to ourselves,
+/// since a kernel may have TLS and lack a cipher, which only shows when it is given a key. Asking makes it
+/// load the modules, where it may.
 pub(in crate::server) fn is_supported() -> bool {
     [libc::TLS_1_3_VERSION, libc::TLS_1_2_VERSION]
         .into_iter()
@@ -51,8 +52,8 @@ pub(in crate::server) fn can_offload(session: &ServerConnection) -> bool {
     name.contains("_AES_128_GCM_") || name.contains("_AES_256_GCM_")
 }
 
-/// Gives the keys of an established session to the kernel, which encrypts and decrypts from now on. Nothing of what the
-/// client sent after its handshake may have been read, and nothing may be waiting to be sent.
+/// Gives the keys of an established session to the kernel, which encrypts and decrypts from now on. Nothing
+/// of what the client sent after its handshake may have been read, and nothing may be waiting to be sent.
 ///
 /// # Errors
 /// The kernel refused; the connection is of no use any more.

@@ -1,7 +1,7 @@
 //! Taking in one blob: read, hashed and written a piece at a time.
 //!
-//! Knows that what is written is what was hashed: both are done from the same memory. Does not know when it becomes
-//! visible.
+//! Knows that what is written is what was hashed: both are done from the same memory. Does not know when it
+//! becomes visible.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -28,8 +28,8 @@ impl Import {
     /// How much is written at once. Measured: 512 KiB keep a disk waiting, 4 MiB keep the processors waiting.
     const PIECE: u64 = 1024 * 1024;
 
-    /// Copies a blob of another store, computing its digest on the way. `each` is told of every piece before it is
-    /// read, and may break off.
+    /// Copies a blob of another store, computing its digest on the way. `each` is told of every piece before
+    /// it is read, and may break off.
     ///
     /// # Errors
     /// The disk cannot be written; nothing is left of the blob.
@@ -77,8 +77,9 @@ enum Content {
     Shared,
 }
 
-/// Tries to have a staged file share a blob's bytes, which takes neither space nor time. Only for what is large, and is
-/// a file of its own. `copy_file_range(2)` is not tried: where it does not share it copies through the page cache.
+/// Tries to have a staged file share a blob's bytes, which takes neither space nor time. Only for what is
+/// large, and is a file of its own. `copy_file_range(2)` is not tried: where it does not share it copies
+/// through the page cache.
 fn share(blob: &Blob, staged: &Throwaway) -> Content {
     let whole = blob.range(0..u64::MAX).next_window(u64::MAX).filter(|it| it.len >= Import::PIECE);
     let is_a_file = |it: &Window| {
