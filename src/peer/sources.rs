@@ -346,9 +346,8 @@ impl Sources {
         let usable = |it: &&Arc<Source>| it.is_untried(tried);
         let holders = self.sources.iter().filter(usable).filter(|it| it.have(digest) == Have::Yes);
         let is_filled = self.filling() == 0;
-        let rank = |it: &&Arc<Source>| {
-            (it.is_resting(), !is_filled && it.is_whole(), it.client.busy(), chance())
-        };
+        let rank =
+            |it: &&Arc<Source>| (it.is_resting(), !is_filled && it.is_whole(), it.client.busy(), chance());
         let best = holders.min_by_key(rank);
         if best.is_some_and(|it| !it.is_resting() && !it.is_whole()) || along == Along::Refused {
             return best.map_or_else(|| self.pick_named(tried), |it| Pick::From(it.clone()));

@@ -30,6 +30,7 @@ use crate::release::Rank;
 use crate::store;
 use crate::store::Import;
 use crate::store::Pointer;
+use crate::store::Source;
 
 /// How many links or tags become durable together: their files are open until then.
 const BATCH: usize = 256;
@@ -54,6 +55,29 @@ pub(super) async fn publish(
     }
     report.problems.extend(ready.withheld);
     Ok(())
+}
+
+/// Whether a tag makes a release known.
+fn announces((name, _): &(RepositoryName, Tag)) -> bool {
+    Rank::of(name) != Rank::Component
+}
+
+/// The releases of which something could not be copied.
+#[derive(Debug)]
+enum Broken {
+    /// The tags that make them known, and what each lacks.
+    Known(HashMap<(RepositoryName, Tag), Digest>),
+    /// The source is gone, and cannot say what belongs to a release: this is lacking, maybe to any.
+    Unknown(Digest),
+}
+
+impl Broken {
+    fn lacks(&self, tag: &(RepositoryName, Tag)) -> Option<Digest> {
+        match self {
+            Self::Known(broken) => broken.get(tag).copied(),
+            Self::Unknown(lacking) => announces(tag).then_some(*lacking),
+        }
+    }
 }
 
 /// A tag and what it points at.
@@ -85,7 +109,7 @@ impl Ready {
     ) -> Result<Self, store::Error> {
         let mut ready = Self::default();
         let linked: HashSet<_> = linked.iter().map(|it| &it.from).collect();
-        let mut judge = Judge::new(plan, present);
+        let mut judge = Judge::new(plan, into.tree(), present);
         for link in &plan.links {
             let lacks = match &link.from {
                 Entry::RevisionLink(..) => judge.lacks(&link.to),
@@ -95,11 +119,11 @@ impl Ready {
                 ready.links.push(link.clone());
             }
         }
-        let broken = judge.broken_releases()?;
+        let broken = judge.broken_releases();
         for tag in &plan.tags {
             let (name, called) = tag.from.clone();
             let entry = Entry::TagCurrent(name, called);
-            match judge.lacks(&tag.to).or_else(|| broken.get(&tag.from).copied()) {
+            match judge.lacks(&tag.to).or_else(|| broken.lacks(&tag.from)) {
                 Some(lacks) => ready.withheld.push(Problem::Withheld { entry, lacks }),
                 None if into.is_settled() && points_at(into, &entry, &tag.to)? => {}
                 None => ready.tags.push(tag.clone()),
@@ -121,6 +145,8 @@ fn points_at(into: &Import, entry: &Entry, target: &Digest) -> Result<bool, stor
 /// the platforms of an index that were not mirrored, is not missed; what could not be copied is.
 struct Judge<'a> {
     plan: &'a Plan,
+    /// Where the manifests are that came: the source may be gone by now.
+    into: &'a dyn Source,
     present: &'a HashSet<Digest>,
     /// What could not be copied, which as a rule is nothing: then no manifest has to be read.
     lacking: HashSet<Digest>,
@@ -128,10 +154,10 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(plan: &'a Plan, present: &'a HashSet<Digest>) -> Self {
+    fn new(plan: &'a Plan, into: &'a dyn Source, present: &'a HashSet<Digest>) -> Self {
         let wanted = plan.blobs.iter().map(|it| it.digest).filter(|it| !present.contains(it));
         let lacking = wanted.chain(plan.lacking.iter().copied()).collect();
-        Self { plan, present, lacking, known: HashMap::new() }
+        Self { plan, into, present, lacking, known: HashMap::new() }
     }
 
     /// The first thing that a manifest lacks.
@@ -149,14 +175,18 @@ impl<'a> Judge<'a> {
         *self.known.get(manifest)?
     }
 
-    /// The tags that make releases known of which something could not be copied, and what that is.
-    fn broken_releases(&mut self) -> Result<HashMap<(RepositoryName, Tag), Digest>, store::Error> {
+    /// The releases of which something could not be copied.
+    fn broken_releases(&mut self) -> Broken {
         let mut broken = HashMap::new();
-        if self.lacking.is_empty() {
-            return Ok(broken);
-        }
+        let Some(lacking) = self.lacking.iter().min().copied() else { return Broken::Known(broken) };
         let sources = Arc::clone(&self.plan.sources);
-        for release in releases::survey(Tree(&sources), |_| false)? {
+        if !self.can_be_asked(Tree(&sources)) {
+            return Broken::Unknown(lacking);
+        }
+        let Ok(surveyed) = releases::survey(Tree(&sources), |_| false) else {
+            return Broken::Unknown(lacking);
+        };
+        for release in surveyed {
             let Some(lacks) = release.members.iter().find_map(|it| self.lacks_of_source(&it.digest)) else {
                 continue;
             };
@@ -164,7 +194,15 @@ impl<'a> Judge<'a> {
                 release.members.into_iter().filter(|it| matches!(it.part, Part::Image | Part::Bundle));
             broken.extend(announces.filter_map(|it| Some(((it.repository, it.tag?), lacks))));
         }
-        Ok(broken)
+        Broken::Known(broken)
+    }
+
+    /// Whether the source still shows the releases that are to be announced.
+    fn can_be_asked(&self, source: Tree<'_>) -> bool {
+        let announced = self.plan.tags.iter().map(|it| &it.from).filter(|it| announces(it));
+        announced
+            .map(|(name, tag)| Entry::TagCurrent(name.clone(), tag.clone()))
+            .all(|entry| source.has(&entry).unwrap_or(false))
     }
 
     /// As [`Judge::lacks`], but what was not to be copied is not missed.
@@ -177,8 +215,10 @@ impl<'a> Judge<'a> {
         let mut seen = HashSet::from([*manifest]);
         let mut pending = vec![*manifest];
         while let Some(manifest) = pending.pop() {
-            let content = Tree(&self.plan.sources).manifest(&manifest).ok().flatten();
-            let Some(parsed) = content.and_then(|it| Manifest::parse(&it, None).ok()) else { continue };
+            let content = self.into.whole(&manifest, Manifest::MAX_LEN as u64).ok().flatten();
+            let content = content.or_else(|| Tree(&self.plan.sources).manifest(&manifest).ok().flatten());
+            let Some(content) = content else { return Some(manifest) };
+            let Ok(parsed) = Manifest::parse(&content, None) else { continue };
             for child in children(&parsed) {
                 let digest = child.descriptor.digest;
                 if self.lacking.contains(&digest) {

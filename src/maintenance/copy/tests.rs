@@ -215,6 +215,33 @@ async fn a_release_that_lost_a_component_on_the_way_is_not_announced() {
     assert_verifies(to.path());
 }
 
+/// The source ends before a layer of etcd came: its image is not tagged, nor is the release, whose list cannot be read
+/// any more; what was whole is.
+#[tokio::test]
+async fn a_source_that_goes_in_the_middle_announces_nothing() {
+    const ETCD: &str = "sha256:edccef9de32bc60c4ce1b429f42a78f86e6a3b35e7fd0ced035375ee6bb26077";
+    let (directory, image) = (Root::payload(), Image::payload());
+    for (source, end) in [
+        (directory.path().to_owned(), (|it| fs::remove_dir_all(it).unwrap()) as fn(&Path)),
+        (image.path(), |it| fs::File::options().write(true).open(it).unwrap().set_len(0).unwrap()),
+    ] {
+        let root = Root::payload();
+        let blob = |digest: &str| root.at(&Entry::Blob(digest.parse().unwrap()));
+        fs::remove_dir_all(root.path().join("docker/registry/v2/repositories")).unwrap();
+        let etcd: serde_json::Value = serde_json::from_slice(&fs::read(blob(ETCD)).unwrap()).unwrap();
+        fs::remove_file(blob(etcd["layers"].as_array().unwrap().last().unwrap()["digest"].as_str().unwrap()))
+            .unwrap();
+
+        let plan = plan(&source, &Selection::Everything).unwrap();
+        end(&source);
+        let report = copy_with(plan, root.path(), Held::Trusted).await.unwrap();
+        let withheld = report.problems.iter().filter(|it| matches!(it, Problem::Withheld { .. })).count();
+        assert_eq!(withheld, 3, "etcd, the release and its bundle: {report:?}");
+        assert!(root.path().join("docker/registry/v2/repositories/tools/multi/_manifests/tags/v1").is_dir());
+        assert_verifies(root.path());
+    }
+}
+
 #[tokio::test]
 async fn too_little_room_is_told_before_anything_is_written() {
     let (image, to) = (Image::payload(), Root::empty());

@@ -127,7 +127,8 @@ impl Disk for LocalDisk {
 
     fn write_past_cache(&self, file: &DiskFile, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
         let split = || Split::of(offset, pieces);
-        let Some(Split { head, middle, tail }) = self.direct.is_possible(&file.file).then(split).flatten() else {
+        let Some(Split { head, middle, tail }) = self.direct.is_possible(&file.file).then(split).flatten()
+        else {
             return self.write(file, offset, &slices(pieces));
         };
         let len = |pieces: &[&[u8]]| pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
