@@ -7,6 +7,7 @@
 mod addition;
 mod attachments;
 mod background;
+pub mod catalogs;
 pub mod copy;
 pub mod documents;
 #[cfg(test)]

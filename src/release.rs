@@ -21,6 +21,7 @@ use storage_layout::RepositoryName;
 use storage_layout::Tag;
 
 mod bundle;
+mod catalog;
 mod closure;
 mod condition;
 mod layer;
@@ -28,6 +29,10 @@ mod mirror;
 mod payload;
 
 pub use bundle::BundleName;
+pub use catalog::Catalog;
+pub use catalog::CatalogFormat;
+pub use catalog::catalog_sources;
+pub use catalog::cluster_catalogs;
 pub use closure::Member;
 pub use closure::Part;
 pub use closure::closure;

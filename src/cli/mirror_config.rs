@@ -10,11 +10,14 @@ use crate::cli::Failure;
 use crate::cli::content::Content;
 use crate::cli::output;
 use crate::cli::surroundings;
+use crate::maintenance::catalogs::catalogs;
 use crate::maintenance::releases::releases;
 use crate::release::Host;
 use crate::release::Mirrors;
 use crate::release::attached_to;
+use crate::release::catalog_sources;
 use crate::release::certificate_path;
+use crate::release::cluster_catalogs;
 use crate::store::Access;
 use crate::store::Store;
 
@@ -29,7 +32,8 @@ pub(super) struct Args {
     /// Where images come from that are no part of a release: the tree does not say
     #[arg(long, value_name = "HOST", default_value = "registry.redhat.io", value_parser = Host::parse)]
     origin: Host,
-    /// What to print; both mirror sets if nothing is named
+    /// What to print; both mirror sets if nothing is named. Catalogs are named by the first `--registry` that is not local
+    /// to each node
     #[arg(long, value_enum)]
     kind: Option<Kind>,
 }
@@ -40,6 +44,10 @@ enum Kind {
     Idms,
     /// ImageTagMirrorSet
     Itms,
+    /// A CatalogSource for each operator catalog in the store
+    CatalogSource,
+    /// A ClusterCatalog for each operator catalog in the store
+    ClusterCatalog,
     /// A file for /etc/containers/registries.conf.d
     #[value(name = "registries.conf", alias = "registries-conf")]
     RegistriesConf,
@@ -50,8 +58,21 @@ const PAGE: usize = 1000;
 
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let store = args.content.open(Access::ReadOnly)?;
+    match args.kind {
+        Some(Kind::CatalogSource) => {
+            return output::print(&catalog_sources(&catalogs(&store.sources())?, &args.registry));
+        }
+        Some(Kind::ClusterCatalog) => {
+            return output::print(&cluster_catalogs(&catalogs(&store.sources())?, &args.registry));
+        }
+        Some(Kind::Idms | Kind::Itms | Kind::RegistriesConf) | None => mirrors(args, &store),
+    }
+}
+
+/// What has a registry's images pulled from here.
+fn mirrors(args: &Args, store: &Store) -> Result<Exit, Failure> {
     let sources: BTreeSet<_> = releases(&store.sources())?.into_iter().flat_map(|it| it.sources).collect();
-    let repositories = surroundings::runtime()?.block_on(repositories(&store))?;
+    let repositories = surroundings::runtime()?.block_on(repositories(store))?;
     let named = repositories.iter().map(|(name, tags)| (name, *tags));
     let mirrors = Mirrors::new(named, &sources, &args.origin);
     output::print(&match args.kind {
@@ -62,7 +83,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
             format!("# the authority of its certificate belongs in {authorities}\n")
                 + &mirrors.registries_conf(&args.registry)
         }
-        None => mirrors.digest_mirror_sets(&args.registry) + &mirrors.tag_mirror_sets(&args.registry),
+        _ => mirrors.digest_mirror_sets(&args.registry) + &mirrors.tag_mirror_sets(&args.registry),
     })
 }
 

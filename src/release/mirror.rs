@@ -54,6 +54,14 @@ impl Host {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it means another registry on each node: `localhost`, or an address of the loopback.
+    pub fn is_local(&self) -> bool {
+        let host =
+            self.0.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(&*self.0, |it| it.0);
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|it| it.is_loopback())
+    }
 }
 
 /// A text is not a registry's host.
@@ -277,6 +285,22 @@ spec:
         let mirrors = Mirrors::new([(&components, true)], &source, &host("registry.redhat.io"));
         let sources: Vec<_> = mirrors.release.keys().collect();
         assert_eq!(sources, ["registry.ci.openshift.org/ocp/4.22"]);
+    }
+
+    #[test]
+    fn hosts_that_every_node_has() {
+        for (text, local) in [
+            ("localhost:22625", true),
+            ("localhost", true),
+            ("127.0.0.1:5000", true),
+            ("[::1]", true),
+            ("[::1]:5000", true),
+            ("api-int.a.b:22625", false),
+            ("10.0.0.1", false),
+            ("localhost.a", false),
+        ] {
+            assert_eq!(host(text).is_local(), local, "{text}");
+        }
     }
 
     #[test]
