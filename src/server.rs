@@ -42,6 +42,7 @@ pub use request_body::RequestBody;
 pub use shutdown::Signals;
 pub use tls::Certificate;
 pub use tls::CertificateError;
+pub use tls::ClientAuthorities;
 pub use tls::Inspection;
 pub use tls::Tls;
 pub use tls::TlsError;

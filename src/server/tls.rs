@@ -6,14 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::SupportedCipherSuite;
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::server::NoServerSessionStorage;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use tokio::net::TcpStream;
@@ -24,15 +22,18 @@ use tokio_rustls::server::TlsStream;
 use crate::config::CipherSuite;
 use crate::config::Http2;
 use crate::config::TlsVersion;
+use crate::reload::Succession;
 use crate::reload::Watched;
 use crate::server::transport;
 use crate::server::transport::Corked;
 
 mod certificate;
+mod clients;
 
 pub use certificate::Certificate;
 pub use certificate::CertificateError;
 pub use certificate::Inspection;
+pub use clients::ClientAuthorities;
 
 /// How long a handshake may take. It is two round trips and some computing; a client on the far side of a
 /// satellite has finished long before.
@@ -48,8 +49,8 @@ pub struct TlsSettings {
     pub minimum: TlsVersion,
     /// The only suites of TLS 1.2; `None` is all.
     pub suites: Option<Vec<CipherSuite>>,
-    /// If any, clients must present a certificate that one of these signed, PEM.
-    pub client_cas: Vec<Vec<u8>>,
+    /// If any, clients must present a certificate that one of these signed.
+    pub client_cas: Vec<Watched<Succession<ClientAuthorities>>>,
     /// Whether HTTP/2 is offered.
     pub http2: Http2,
 }
@@ -118,7 +119,10 @@ impl Tls {
     /// The settings do not fit each other.
     pub fn new(certificate: Watched<Certificate>, settings: &TlsSettings) -> Result<Self, TlsError> {
         let provider = Arc::new(provider(settings));
-        let verifier = client_verifier(settings, &provider)?;
+        let verifier: Arc<dyn ClientCertVerifier> = match settings.client_cas.is_empty() {
+            true => WebPkiClientVerifier::no_client_auth(),
+            false => Arc::new(clients::Followed::new(settings.client_cas.clone())),
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(settings.minimum))?
             .with_client_cert_verifier(verifier)
@@ -129,7 +133,12 @@ impl Tls {
         };
         // Clients that open a connection for each of a hundred layers resume their session instead of signing
         // anew.
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        // Not where they have to show who they are: a session that is resumed is not verified again.
+        if settings.client_cas.is_empty() {
+            config.ticketer = aws_lc_rs::Ticketer::new()?;
+        } else {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
         let offload = if transport::is_supported() { Offload::Kernel } else { Offload::Never };
         config.enable_secret_extraction = offload == Offload::Kernel;
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), offload })
@@ -197,24 +206,4 @@ fn versions(minimum: TlsVersion) -> &'static [&'static SupportedProtocolVersion]
         TlsVersion::Tls12 => &FROM_TLS12,
         TlsVersion::Tls13 => &FROM_TLS13,
     }
-}
-
-fn client_verifier(
-    settings: &TlsSettings,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let refused = |error: &dyn std::fmt::Display| TlsError::ClientCas(error.to_string());
-    let mut roots = RootCertStore::empty();
-    for pem in &settings.client_cas {
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|error| refused(&error))?;
-            roots.add(certificate).map_err(|error| refused(&error))?;
-        }
-    }
-    if settings.client_cas.is_empty() {
-        return Ok(WebPkiClientVerifier::no_client_auth());
-    }
-    WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider))
-        .build()
-        .map_err(|error| refused(&error))
 }

@@ -1,8 +1,7 @@
 //! The files that a configuration names, opened and followed.
 
-use std::convert::Infallible;
+use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,6 +22,7 @@ use crate::reload::Succession;
 use crate::reload::Watched;
 use crate::reload::Watcher;
 use crate::server::Certificate;
+use crate::server::ClientAuthorities;
 use crate::server::Tls;
 use crate::server::TlsSettings;
 
@@ -43,11 +43,15 @@ impl Files {
         let Some(tls) = &config.tls else { return Ok(None) };
         let (chain, key) = (tls.certificate.value.clone(), tls.key.value.clone());
         let certificate = Certificate::watch(&mut self.watcher, chain, key, self.metrics.clone())?;
+        let overlap = config.auth.overlap.value;
         let client_cas = tls.client_cas.as_ref().map(|paths| paths.value.as_slice()).unwrap_or_default();
         let settings = TlsSettings {
             minimum: tls.minimum.value,
             suites: tls.cipher_suites.as_ref().map(|suites| suites.value.clone()),
-            client_cas: client_cas.iter().cloned().map(read_once).collect::<Result<_, _>>()?,
+            client_cas: client_cas
+                .iter()
+                .map(|path| self.client_authorities(path, overlap))
+                .collect::<Result<_, _>>()?,
             http2: config.http2.value,
         };
         Ok(Some(Tls::new(certificate, &settings)?))
@@ -69,6 +73,15 @@ impl Files {
         };
         let (policy, realm) = (config.auth.policy(), config.auth.realm.value.clone());
         Ok(Sources { policy, realm, htpasswd, pull_secret })
+    }
+
+    fn client_authorities(
+        &mut self,
+        path: &Path,
+        overlap: Duration,
+    ) -> Result<Watched<Succession<ClientAuthorities>>, reload::Error> {
+        let parse = |[pem]: &[Vec<u8>; 1]| ClientAuthorities::parse(pem);
+        self.watcher.watch_succession("client authorities", [path.to_owned()], overlap, parse)
     }
 
     fn htpasswd(
@@ -105,11 +118,4 @@ fn host_names(auth: &Auth, listen: &ListenAddress) -> HostNames {
         ListenAddress::Tcp { host: Host::Any, .. } | ListenAddress::Unix(_) => None,
     };
     HostNames::new(listen.port().unwrap_or_default(), auth.host_names.value.iter().cloned().chain(own))
-}
-
-/// Reads a file that is not followed: authorities are replaced with the server.
-fn read_once(path: PathBuf) -> Result<Vec<u8>, reload::Error> {
-    let mut once = Watcher::new(ReloadMetrics::default());
-    let content = once.watch("client authorities", path, |text| Ok::<_, Infallible>(text.to_vec()))?;
-    Ok(Arc::unwrap_or_clone(content.current()))
 }
