@@ -22,6 +22,7 @@ use crate::client;
 use crate::image::Image;
 use crate::image::Layer;
 use crate::image::layout;
+use crate::reproducible;
 use crate::server::Kind;
 use crate::server::Setup;
 use crate::tools::Tool;
@@ -39,6 +40,8 @@ pub(crate) fn made(bench: &Bench) -> Result<String> {
         bench.run("deb-contents", Command::new("dpkg-deb").arg("--contents").arg(&deb))?.success()?;
     holds_everything(&listed)?;
     let rpm = rpm(bench)?;
+    let packed = fs::read(&rpm)?;
+    ensure!(fs::read(self::rpm(bench)?)? == packed, "the RPM package differs when it is made again");
     let image = image(bench)?;
     let directory = bench.directory().join("image");
     layout::write(&image, &directory)?;
@@ -50,32 +53,44 @@ pub(crate) fn made(bench: &Bench) -> Result<String> {
     runs_alone(bench, &image)?;
     let parts = bill_of_materials(bench)?;
     Ok(format!(
-        "deb {} KiB, rpm {} KiB, image {} KiB pushed by skopeo, {parts} crates listed; deb and image the same twice",
+        "deb {} KiB, rpm {} KiB, image {} KiB pushed by skopeo, {parts} crates listed; all the same twice",
         first.len() >> 10,
-        fs::metadata(rpm)?.len() >> 10,
+        packed.len() >> 10,
         image.blobs().map(|it| it.bytes.len()).sum::<usize>() >> 10
     ))
 }
 
 /// Makes the Debian package of the executable under test.
 pub(crate) fn deb(bench: &Bench) -> Result<PathBuf> {
+    deb_of(bench, source(), &staged(bench)?, &reproducible::epoch(bench)?)
+}
+
+/// Makes the Debian package of what was built from `tree` into `target`, as of the time `epoch`.
+pub(crate) fn deb_of(bench: &Bench, tree: &Path, target: &Path, epoch: &str) -> Result<PathBuf> {
     let package = bench.directory().join("larder.deb");
     let mut cargo = Command::new(bench.tools().path(Tool::CargoDeb)?);
     cargo.args(["--no-build", "--fast", "--package", "larder", "--output"]).arg(&package);
-    cargo.current_dir(source()).env("CARGO_TARGET_DIR", staged(bench)?);
+    cargo.current_dir(tree).env("CARGO_TARGET_DIR", target).env("SOURCE_DATE_EPOCH", epoch);
     bench.run("deb", &cargo)?.success()?;
     Ok(package)
 }
 
 /// Makes the RPM package of the executable under test.
 fn rpm(bench: &Bench) -> Result<PathBuf> {
+    rpm_of(bench, source(), &staged(bench)?, &reproducible::epoch(bench)?)
+}
+
+/// Makes the RPM package of what was built from `tree` into `target`, as of the time `epoch`.
+pub(crate) fn rpm_of(bench: &Bench, tree: &Path, target: &Path, epoch: &str) -> Result<PathBuf> {
     let package = bench.directory().join("larder.rpm");
     let mut cargo = Command::new(bench.tools().path(Tool::CargoGenerateRpm)?);
     // Its finder of dependencies asks rpm, which Debian has not.
     cargo
         .args(["generate-rpm", "--auto-req", "disabled", "--payload-compress", "gzip", "--target-dir"])
-        .arg(staged(bench)?);
-    cargo.arg("--output").arg(&package).current_dir(source());
+        .arg(target);
+    // The time of packing is that of the sources, and so is that of every file in it.
+    cargo.args(["--source-date", epoch]);
+    cargo.arg("--output").arg(&package).current_dir(tree).env("SOURCE_DATE_EPOCH", epoch);
     bench.run("rpm", &cargo)?.success()?;
     Ok(package)
 }

@@ -22,10 +22,12 @@ use crate::interop;
 use crate::iso;
 use crate::load;
 use crate::machine;
+use crate::musl;
 use crate::nodes;
 use crate::packages;
 use crate::payload;
 use crate::release_commands;
+use crate::reproducible;
 use crate::rotation;
 use crate::suite;
 use crate::sync_speed;
@@ -128,12 +130,18 @@ pub(crate) const ON_REQUEST: &[Step] = &[
     step("rate-nodes", "131 MB to eight nodes from one, over links of 40 MB/s", &[Tool::Iproute], nodes::rate_eight),
     step("rate-copy", "4 GiB copied, verified and durable, against rsync and cp", &[Tool::Xorriso, Tool::Rsync], copy::rate_compared),
     step("packages", "deb, rpm, an image without an engine, and a bill of materials", PACKAGES, packages::made),
+    step("deny", "licences, doubles and sources of what is built in", &[Tool::CargoDeny], workspace::deny),
+    step("reproducible", "two builds in two places, the same bytes", REPRODUCIBLE, reproducible::twice),
+    step("musl", "one file that needs nothing of its host", &[Tool::MuslGcc, Tool::MuslStd], musl::alone),
     step("machine", "a virtual machine: boot, a disc that comes and goes, kTLS, power cuts", MACHINE, machine::boots),
     step("cut-often", "the machine, and 200 power cuts", MACHINE, machine::cut_often),
 ];
 
 /// What packages are made and tried with.
 const PACKAGES: &[Tool] = &[Tool::CargoDeb, Tool::CargoGenerateRpm, Tool::Skopeo];
+
+/// What is packed twice.
+const REPRODUCIBLE: &[Tool] = &[Tool::CargoDeb, Tool::CargoGenerateRpm];
 
 /// What a virtual machine is made with.
 const MACHINE: &[Tool] = &[Tool::Qemu, Tool::Debootstrap, Tool::Cpio, Tool::Xorriso, Tool::CargoDeb];

@@ -1,9 +1,12 @@
 //! The workspace's own checks: format, lints, tests, documentation, the release build.
 
+use std::process::Command;
+
 use anyhow::Result;
 use anyhow::ensure;
 
 use crate::bench::Bench;
+use crate::bench::source;
 use crate::tools::Provided;
 use crate::tools::Tool;
 
@@ -49,6 +52,14 @@ pub(crate) fn document(bench: &Bench) -> Result<String> {
     let finished = bench.cargo_with("doc", &arguments, &[("RUSTDOCFLAGS", "-D warnings")])?;
     finished.success()?;
     Ok("no warnings".into())
+}
+
+/// `cargo deny`, by what `deny.toml` says; without the advisories, which need a database from the network.
+pub(crate) fn deny(bench: &Bench) -> Result<String> {
+    let mut deny = Command::new(bench.tools().path(Tool::CargoDeny)?);
+    deny.args(["check", "licenses", "bans", "sources"]).current_dir(source());
+    let said = bench.run("deny", &deny)?.success()?;
+    Ok(said.lines().last().unwrap_or("nothing to say").trim().to_owned())
 }
 
 /// The executable that the live steps run.
