@@ -141,8 +141,8 @@ pub struct Auth {
     pub push_users: Option<Setting<BTreeSet<String>>>,
     /// The users of the htpasswd file who may administer.
     pub admin_users: Option<Setting<BTreeSet<String>>>,
-    /// How long a credential that was changed, in a file that clients are checked against or that peers are shown, counts
-    /// beside the new one.
+    /// How long a credential that was changed, in a file that clients are checked against or that peers are
+    /// shown, counts beside the new one.
     pub overlap: Setting<Duration>,
 }
 

@@ -1,8 +1,8 @@
 //! Who is asking: the credentials that operators' files hold, checked at the cost of bcrypt once.
 //!
-//! Knows the files in force and what they said until a moment ago, which
-//! credentials were found right or wrong a while ago, and who has been guessing. Does not know what an identity may do
-//! (`auth`) or how a refusal looks on the wire (`http`).
+//! Knows the files in force and what they said until a moment ago, which credentials were found right or
+//! wrong a while ago, and who has been guessing. Does not know what an identity may do (`auth`) or how a
+//! refusal looks on the wire (`http`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -81,8 +81,8 @@ pub enum Rejected {
     Busy,
 }
 
-/// How many credentials may wait for bcrypt. One check is about 60 ms at cost 10, so the last of them waits for
-/// some seconds, which is as long as a client does.
+/// How many credentials may wait for bcrypt. One check is about 60 ms at cost 10, so the last of them waits
+/// for some seconds, which is as long as a client does.
 const MAX_WAITING: usize = 64;
 
 impl Credentials {
@@ -157,8 +157,8 @@ impl Credentials {
         }
     }
 
-    /// A token for those of `scopes` that `identity` has rights to, and how long it counts: no longer than what proved
-    /// the identity.
+    /// A token for those of `scopes` that `identity` has rights to, and how long it counts: no longer than
+    /// what proved the identity.
     pub fn issue_token(&self, identity: &Identity, scopes: &[Scope], now: SystemTime) -> (String, Duration) {
         let left = |until| Instant::from_std(until).saturating_duration_since(Instant::now());
         let lifetime = identity.until().map_or(TOKEN_LIFETIME, |until| left(until).min(TOKEN_LIFETIME));
@@ -193,8 +193,8 @@ impl Credentials {
         }
     }
 
-    /// Checks a credential that was not seen of late. The client's earlier wrong ones make it wait first, so that
-    /// guessing is slow; what is known stays fast, also for others at the same address.
+    /// Checks a credential that was not seen of late. The client's earlier wrong ones make it wait first, so
+    /// that guessing is slow; what is known stays fast, also for others at the same address.
     async fn check(&self, credential: Credential, files: Files, origin: Origin) -> Result<Verdict, Rejected> {
         let inner = &self.inner;
         let address = address_of(origin);

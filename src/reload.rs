@@ -1,12 +1,12 @@
 //! An operator's files: parsed, and parsed again whenever they change.
 //!
-//! Knows when a file has changed, also by a rename over it or by the symlink swap that Kubernetes mounts do. Does
-//! not know what is in it: the parser comes with the file. A file that does not parse, or a group of files that do
-//! not fit each other yet, leaves the last good value in force.
+//! Knows when a file has changed, also by a rename over it or by the symlink swap that Kubernetes mounts do.
+//! Does not know what is in it: the parser comes with the file. A file that does not parse, or a group of
+//! files that do not fit each other yet, leaves the last good value in force.
 //!
 //! Files are looked at every `LOOK_EVERY` rather than watched by inotify: a look is one `stat` for each of a
-//! handful of files, and it cannot miss a change, whereas a watch has to follow every directory and symlink on the
-//! way to the file, sees nothing on network and FUSE mounts, and can overflow.
+//! handful of files, and it cannot miss a change, whereas a watch has to follow every directory and symlink
+//! on the way to the file, sees nothing on network and FUSE mounts, and can overflow.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,8 +83,8 @@ impl Watcher {
         Self { metrics, force: Force(force), forced, groups: Vec::new(), reports: Reports::default() }
     }
 
-    /// Reads and parses a file now, and again when it changes once [`run`](Self::run) runs. `what` is what messages
-    /// and metrics call it (`certificate`, `htpasswd`, `pull_secret`).
+    /// Reads and parses a file now, and again when it changes once [`run`](Self::run) runs. `what` is what
+    /// messages and metrics call it (`certificate`, `htpasswd`, `pull_secret`).
     ///
     /// # Errors
     /// It cannot be read, or does not parse.

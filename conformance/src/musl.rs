@@ -1,7 +1,8 @@
 //! Larder with nothing beside it: linked with musl, so that one file is all of it.
 //!
-//! Knows how it is built and what has to work without a C library on the host: names, threads, TLS. The packages hold the
-//! build for glibc all the same: musl's allocator lets threads wait for each other, and its resolver asks no nsswitch.
+//! Knows how it is built and what has to work without a C library on the host: names, threads, TLS. The
+//! packages hold the build for glibc all the same: musl's allocator lets threads wait for each other, and its
+//! resolver asks no nsswitch.
 
 use std::fs;
 use std::process::Command;

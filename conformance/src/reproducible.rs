@@ -1,7 +1,8 @@
-//! Built twice from the same sources: at other places, from another home of cargo's, at another hour, the same bytes.
+//! Built twice from the same sources: at other places, from another home of cargo's, at another hour, the
+//! same bytes.
 //!
-//! Knows what a build leaves of its surroundings: the paths of other people's crates, for which a flag says what to call
-//! them, and the time of packing. The toolchain and the C compiler are the same both times.
+//! Knows what a build leaves of its surroundings: the paths of other people's crates, for which a flag says
+//! what to call them, and the time of packing. The toolchain and the C compiler are the same both times.
 
 use std::fs;
 use std::os::unix::fs::symlink;

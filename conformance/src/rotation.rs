@@ -1,7 +1,8 @@
-//! Everything by which a node and its clients know each other, replaced while clients pull and another node syncs.
+//! Everything by which a node and its clients know each other, replaced while clients pull and another node
+//! syncs.
 //!
-//! Knows in which order a cluster's files change: never at the same moment on two nodes. Two rotations are shown: one
-//! in which the node that takes has the new files first, and one in which the node that gives has.
+//! Knows in which order a cluster's files change: never at the same moment on two nodes. Two rotations are
+//! shown: one in which the node that takes has the new files first, and one in which the node that gives has.
 
 use std::fs;
 use std::path::Path;
@@ -175,8 +176,8 @@ impl<'a> Scene<'a> {
         Ok(took)
     }
 
-    /// The node that takes trusts the new authority alone and has a credential that nobody knows yet: it goes on with
-    /// what both said before.
+    /// The node that takes trusts the new authority alone and has a credential that nobody knows yet: it goes
+    /// on with what both said before.
     fn taker_first(&self) -> Result<()> {
         let at = |name: &str| self.bench.directory().join(name);
         self.authorities[1].write(&at("ca.crt.new"))?;
@@ -229,8 +230,8 @@ impl<'a> Scene<'a> {
         Ok(changed.elapsed())
     }
 
-    /// The node that gives no longer knows `node` at all, so that what the other presents is refused at once: it reads its
-    /// file, which says the new by now, and goes on.
+    /// The node that gives no longer knows `node` at all, so that what the other presents is refused at once:
+    /// it reads its file, which says the new by now, and goes on.
     fn giver_first(&self) -> Result<()> {
         let at = |name: &str| self.bench.directory().join(name);
         write_auth(&at("auth.json"), &self.giving.endpoint.host(), ("node2", "third"))?;
@@ -250,7 +251,8 @@ impl<'a> Scene<'a> {
         Ok(self.giving.endpoint.as_user(user, password).get("/v2/")?.status)
     }
 
-    /// The serial of the certificate in use, of which the metrics, the status endpoint and `larder status` say the same.
+    /// The serial of the certificate in use, of which the metrics, the status endpoint and `larder status`
+    /// say the same.
     fn serial(&self) -> Result<String> {
         let status = Endpoint::on(&self.socket).get("/v2/_larder/status")?.expect(200)?.json()?;
         let serial = status.pointer("/certificate/serial").and_then(Value::as_str).context("no serial")?;

@@ -21,11 +21,13 @@ pub const REALM: &str = "larder";
 /// more after it, so this leaves time to close the store.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How long a credential that was changed counts beside the new one: not at all, until somebody says so in so many words.
-/// Whoever changes a password because somebody else knows it expects it to be of no use from then on.
+/// How long a credential that was changed counts beside the new one: not at all, until somebody says so in so
+/// many words. Whoever changes a password because somebody else knows it expects it to be of no use from then
+/// on.
 pub const CREDENTIALS_OVERLAP: Duration = Duration::ZERO;
 
-/// The longest that it may. No rollout to a cluster's nodes takes a week; a longer while is a second password.
+/// The longest that it may. No rollout to a cluster's nodes takes a week; a longer while is a second
+/// password.
 pub const LONGEST_CREDENTIALS_OVERLAP: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// distribution's default for `uploadpurging.age`.

@@ -52,8 +52,8 @@ impl Files {
         (address(self.htpasswd.as_ref()), address(self.pull_secret.as_ref()))
     }
 
-    /// Takes as long as bcrypt, unless only the pull secret can know the user. What htpasswd gives includes what
-    /// the pull secret does, so it is asked first where it has the user.
+    /// Takes as long as bcrypt, unless only the pull secret can know the user. What htpasswd gives includes
+    /// what the pull secret does, so it is asked first where it has the user.
     pub(super) fn verify(&self, credential: &Credential, now: Instant) -> Verdict {
         let user = &*credential.user;
         let by_secret = self
@@ -74,8 +74,9 @@ impl Files {
     }
 }
 
-/// How a credential counts by what a file says or said. What it said before counts only for a user whom it has had ever
-/// since: who is changed goes on for a while, who is removed is out at once, and does not come back with an old password.
+/// How a credential counts by what a file says or said. What it said before counts only for a user whom it
+/// has had ever since: who is changed goes on for a while, who is removed is out at once, and does not come
+/// back with an old password.
 fn standing<T>(
     readings: &Succession<T>,
     now: Instant,

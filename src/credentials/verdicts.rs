@@ -15,27 +15,27 @@ use crate::credentials::Files;
 use crate::credentials::Rejected;
 use crate::credentials::Verdict;
 
-/// Verdicts on credentials, each about the files that were in force when it was found, and forgotten when it holds no
-/// longer. A credential is known by a
-/// keyed hash, so that memory holds nothing that could be tried elsewhere.
+/// Verdicts on credentials, each about the files that were in force when it was found, and forgotten when it
+/// holds no longer. A credential is known by a keyed hash, so that memory holds nothing that could be tried
+/// elsewhere.
 pub(super) struct Verdicts {
     key: Hmac<Sha256>,
     cache: Cache<Key, (Verdict, Files)>,
-    /// Whom whole headers were found to prove, so that those who ask often are known without a look at what theirs
-    /// says.
+    /// Whom whole headers were found to prove, so that those who ask often are known without a look at what
+    /// theirs says.
     headers: Cache<Key, (Identity, Files)>,
 }
 
-/// How many verdicts are kept. A cluster has a handful of credentials; a client that sends many wrong ones pushes
-/// out the oldest, which then cost one more bcrypt.
+/// How many verdicts are kept. A cluster has a handful of credentials; a client that sends many wrong ones
+/// pushes out the oldest, which then cost one more bcrypt.
 const CAPACITY: usize = 1024;
 
-/// The longest header that is recognized as a whole: those of people and of pull secrets have a hundred bytes. Whoever
-/// sends more has no use of its being hashed first.
+/// The longest header that is recognized as a whole: those of people and of pull secrets have a hundred
+/// bytes. Whoever sends more has no use of its being hashed first.
 const LONGEST_HEADER: usize = 1024;
 
-/// A credential and the readings of the files that it was held against. As long as an entry is kept, so are the
-/// readings, so no later one can have their addresses.
+/// A credential and the readings of the files that it was held against. As long as an entry is kept, so are
+/// the readings, so no later one can have their addresses.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     fingerprint: [u8; 32],
@@ -57,8 +57,8 @@ impl Verdicts {
         Self { key, cache: Cache::new(CAPACITY), headers: Cache::new(CAPACITY) }
     }
 
-    /// The verdict on `credential` by `files`; `check` finds it if nobody did yet. Whoever asks for the same while
-    /// it is being found waits for it: a node pulls many images at once.
+    /// The verdict on `credential` by `files`; `check` finds it if nobody did yet. Whoever asks for the same
+    /// while it is being found waits for it: a node pulls many images at once.
     pub(super) async fn find_or(
         &self,
         credential: &Credential,

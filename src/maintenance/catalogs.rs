@@ -16,7 +16,8 @@ use crate::release::CatalogFormat;
 use crate::store::Error;
 use crate::store::Source;
 
-/// The catalogs that are tagged in a store, in the order of their names. What cannot be read is none. Waits for the disk.
+/// The catalogs that are tagged in a store, in the order of their names. What cannot be read is none. Waits
+/// for the disk.
 ///
 /// # Errors
 /// A root cannot be read.
@@ -27,7 +28,8 @@ pub fn catalogs(sources: &[Arc<dyn Source>]) -> Result<Vec<Catalog>, Error> {
     let of_releases = [release::BUNDLES, release::IMAGES, release::COMPONENTS];
     for repository in repositories.into_iter().filter(|it| !of_releases.contains(&it.as_str())) {
         for tagged in tree.tags(&repository)? {
-            // oc-mirror tags an image that was named by its digest with that digest, as others tag what is attached to it.
+            // oc-mirror tags an image that was named by its digest with that digest, as others tag what is
+            // attached to it.
             if release::attached_to(&tagged.tag).is_some_and(|it| it != tagged.digest) {
                 continue;
             }

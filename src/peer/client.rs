@@ -1,8 +1,8 @@
 //! `Client`: the one place that dials another registry.
 //!
 //! Knows how to ask an OCI registry for tags, manifests and blobs, and how to answer its challenges. Does not
-//! know why they are wanted or what becomes of them: whatever comes back is data, bounded here and verified by
-//! the caller.
+//! know why they are wanted or what becomes of them: whatever comes back is data, bounded here and verified
+//! by the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -43,9 +43,11 @@ mod stream;
 pub use stream::BlobStream;
 pub(crate) use stream::Lines;
 
-/// How long a connection may take: a node that is down must not hold up a pull (spegel's users lost 30 s to it).
+/// How long a connection may take: a node that is down must not hold up a pull (spegel's users lost 30 s to
+/// it).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the head of an answer may take; a registry on a slow medium needs several seconds for a first byte.
+/// How long the head of an answer may take; a registry on a slow medium needs several seconds for a first
+/// byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -63,7 +65,8 @@ const DETAIL_LIMIT: u64 = 4 * 1024;
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json, */*;q=0.1";
-/// Says that the asker is itself a peer: what is missing is answered with 404 and not looked for at other peers.
+/// Says that the asker is itself a peer: what is missing is answered with 404 and not looked for at other
+/// peers.
 pub const NO_PULL_THROUGH: &str = "larder-no-pull-through";
 
 /// A registry that is asked. Cheap to clone; connections are pooled.
@@ -86,8 +89,9 @@ struct Inner {
     busy: AtomicUsize,
 }
 
-/// The connections to a registry, and by which trust they were made. Replaced when that changes, and when one of them was
-/// found to be dead: the others are, too, and each would be waited for. What is under way goes on.
+/// The connections to a registry, and by which trust they were made. Replaced when that changes, and when one
+/// of them was found to be dead: the others are, too, and each would be waited for. What is under way goes
+/// on.
 #[derive(Debug)]
 struct Line {
     pool: Pool,
@@ -181,7 +185,8 @@ impl Client {
         BlobStream::new(self.clone(), response, offset).map(Some)
     }
 
-    /// Any other resource, as lines of at most [`Lines::LIMIT`] bytes; `None` for 404, and for 304 to `if_none_match`.
+    /// Any other resource, as lines of at most [`Lines::LIMIT`] bytes; `None` for 404, and for 304 to
+    /// `if_none_match`.
     pub(crate) async fn lines(
         &self,
         path: &str,

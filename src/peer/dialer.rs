@@ -26,8 +26,8 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Dials with the trust that is in force: every request after a change is made with the new one, and what is under
-    /// way goes on.
+    /// Dials with the trust that is in force: every request after a change is made with the new one, and what
+    /// is under way goes on.
     pub fn new(trust: Watched<Succession<Trust>>) -> Self {
         Self { keys: Keys::new(trust), known: Arc::default() }
     }

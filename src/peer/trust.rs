@@ -1,7 +1,7 @@
 //! `Trust` and `Keys`: whom this node believes and what it presents when it dials.
 //!
-//! Knows what the operator's files say, and what they said until a moment ago: the others may have changed theirs
-//! earlier, or do so later. Does not know where the files are, or how a credential is asked for.
+//! Knows what the operator's files say, and what they said until a moment ago: the others may have changed
+//! theirs earlier, or do so later. Does not know where the files are, or how a credential is asked for.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,8 +36,8 @@ use crate::reload::Force;
 use crate::reload::Succession;
 use crate::reload::Watched;
 
-/// How soon after a reading the files are not worth another: a registry that refuses everything must not keep this node
-/// busy with its own files.
+/// How soon after a reading the files are not worth another: a registry that refuses everything must not keep
+/// this node busy with its own files.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What this node trusts and presents when it dials, by one reading of its files.
@@ -50,8 +50,8 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Believes certificates that one of `roots` signed, and presents `credentials`: the value of `Authorization`, marked
-    /// as sensitive, by host and port as in a pull secret.
+    /// Believes certificates that one of `roots` signed, and presents `credentials`: the value of
+    /// `Authorization`, marked as sensitive, by host and port as in a pull secret.
     ///
     /// # Errors
     /// rustls cannot use the roots.
@@ -96,8 +96,8 @@ impl Keys {
         self.trust.current()
     }
 
-    /// What may be presented to a registry, the newest first. What was replaced counts for its while; what was taken out
-    /// of the file is presented no more.
+    /// What may be presented to a registry, the newest first. What was replaced counts for its while; what
+    /// was taken out of the file is presented no more.
     pub(super) fn credentials(&self, endpoint: &Endpoint) -> Vec<HeaderValue> {
         let readings = self.trust.current();
         let former = readings.former(Instant::now()).map(|(trust, _)| trust);
@@ -120,8 +120,8 @@ impl Keys {
     }
 }
 
-/// How TLS is spoken by these readings: certificates that any of them believes are believed, each reading as long as it
-/// counts.
+/// How TLS is spoken by these readings: certificates that any of them believes are believed, each reading as
+/// long as it counts.
 pub(super) fn tls(readings: &Arc<Succession<Trust>>) -> ClientConfig {
     let current = readings.current();
     let mut config = (*current.tls).clone();

@@ -1,8 +1,8 @@
 //! Operator catalogs: how an image is known to be one, and what a cluster must be told to use it from here.
 //!
-//! Knows the labels that opm gives a catalog's image (operator-registry, `pkg/containertools/labels.go`), and CatalogSource
-//! (OLM v0) and ClusterCatalog (OLM v1) under the names that oc-mirror v2 gives its own, so that these take their place.
-//! Does not know where an image's config is read from, or who applies them.
+//! Knows the labels that opm gives a catalog's image (operator-registry, `pkg/containertools/labels.go`), and
+//! CatalogSource (OLM v0) and ClusterCatalog (OLM v1) under the names that oc-mirror v2 gives its own, so
+//! that these take their place. Does not know where an image's config is read from, or who applies them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -61,8 +61,8 @@ struct Section {
     labels: Option<BTreeMap<String, serde::de::IgnoredAny>>,
 }
 
-/// The CatalogSources, as YAML documents. Their pods run on any node, so of `hosts` the first is named that means this
-/// registry everywhere.
+/// The CatalogSources, as YAML documents. Their pods run on any node, so of `hosts` the first is named that
+/// means this registry everywhere.
 pub fn catalog_sources(catalogs: &[Catalog], hosts: &[Host]) -> String {
     let Some(host) = reached_from_everywhere(hosts) else { return String::new() };
     let mut text = String::new();
@@ -97,8 +97,8 @@ fn reached_from_everywhere(hosts: &[Host]) -> Option<&Host> {
     hosts.iter().find(|it| !it.is_local()).or(hosts.first())
 }
 
-/// Each catalog by a name of its own: as oc-mirror v2 makes it of the last part of the repository and the tag, or of the
-/// whole path where two would have the same.
+/// Each catalog by a name of its own: as oc-mirror v2 makes it of the last part of the repository and the
+/// tag, or of the whole path where two would have the same.
 fn named<'a>(
     prefix: &str,
     catalogs: impl Iterator<Item = &'a Catalog>,

@@ -20,8 +20,8 @@ use crate::reload::Error;
 use crate::reload::Report;
 use crate::reload::Watched;
 
-/// The longest file that is read. A cluster's pull secret has some ten KiB, an htpasswd file of ten thousand users
-/// less than one MiB.
+/// The longest file that is read. A cluster's pull secret has some ten KiB, an htpasswd file of ten thousand
+/// users less than one MiB.
 const FILE_LIMIT: u64 = 4 << 20;
 
 /// Something that can be looked at for a change.
@@ -79,8 +79,8 @@ where
         let value = parsed(what, &paths, parse(&contents))?;
         let value = Arc::new(ArcSwap::from_pointee(value));
         let watched = Watched { value: Arc::clone(&value) };
-        // Not settled: a write within the same tick of the file system's clock would leave the stamps as they are,
-        // so the next look reads once more.
+        // Not settled: a write within the same tick of the file system's clock would leave the stamps as they
+        // are, so the next look reads once more.
         let settled = false;
         let group = Self { what, paths, parse, value, stamps, contents, settled, problem: None, metrics };
         Ok((group, watched))
@@ -114,8 +114,8 @@ where
         Ok(())
     }
 
-    /// Remembers a failure. It is told at the second look that finds it: of files that are being replaced one after
-    /// the other, the first look may well see one new and one old.
+    /// Remembers a failure. It is told at the second look that finds it: of files that are being replaced one
+    /// after the other, the first look may well see one new and one old.
     fn fail(&mut self, error: &Error) {
         let why = in_words(error);
         let told = match &self.problem {

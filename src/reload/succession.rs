@@ -1,15 +1,15 @@
 //! `Succession`: what a file says, and for a while what it said before.
 //!
-//! Knows in which order its readings came and until when each of the former counts. Does not know what counting means:
-//! whoever asks for former readings decides what they still give.
+//! Knows in which order its readings came and until when each of the former counts. Does not know what
+//! counting means: whoever asks for former readings decides what they still give.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many former readings count at most. Nobody rotates a secret more often within one overlap, and each costs a wrong
-/// credential another bcrypt.
+/// How many former readings count at most. Nobody rotates a secret more often within one overlap, and each
+/// costs a wrong credential another bcrypt.
 const FORMER_LIMIT: usize = 3;
 
 /// A reading of a file, and those before it that still count.

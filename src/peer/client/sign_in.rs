@@ -1,7 +1,7 @@
 //! Signing in: what is presented with a request, and the answer to a challenge.
 //!
-//! Knows that what this node presents may be newer or older than what the other registry knows by now. Does not know
-//! where credentials come from.
+//! Knows that what this node presents may be newer or older than what the other registry knows by now. Does
+//! not know where credentials come from.
 
 use std::sync::PoisonError;
 
@@ -49,8 +49,8 @@ impl Client {
         self.accept(second, &request).await
     }
 
-    /// Presents what counts, and what did until a moment ago, since the other registry may learn of a change later; then
-    /// what the files say by now, since it may have learnt of it earlier.
+    /// Presents what counts, and what did until a moment ago, since the other registry may learn of a change
+    /// later; then what the files say by now, since it may have learnt of it earlier.
     async fn answer(
         &self,
         challenge: Option<&Bearer>,
@@ -77,8 +77,8 @@ impl Client {
         Err(self.unauthorized(request))
     }
 
-    /// What may answer a challenge, the newest first. Credentials go to the registry's own host only: a hostile realm must
-    /// not collect the pull secret.
+    /// What may answer a challenge, the newest first. Credentials go to the registry's own host only: a
+    /// hostile realm must not collect the pull secret.
     fn presentable(&self, challenge: Option<&Bearer>, scope: &str) -> Vec<Option<HeaderValue>> {
         let endpoint = &self.inner.endpoint;
         let is_own = challenge.and_then(|it| it.token_uri(scope).ok()).is_none_or(|uri| {
@@ -88,7 +88,8 @@ impl Client {
         if credentials.is_empty() { vec![None] } else { credentials.into_iter().map(Some).collect() }
     }
 
-    /// The answer to a request with this credential, or with the token that it gives; `None` where it is not taken.
+    /// The answer to a request with this credential, or with the token that it gives; `None` where it is not
+    /// taken.
     async fn present(
         &self,
         credential: Option<&HeaderValue>,
@@ -108,8 +109,8 @@ impl Client {
         Ok(Some(response).filter(|it| it.status() != StatusCode::UNAUTHORIZED))
     }
 
-    /// What is presented before anybody asked: a token for this, or the credential that was taken last if it still counts,
-    /// or the newest.
+    /// What is presented before anybody asked: a token for this, or the credential that was taken last if it
+    /// still counts, or the newest.
     fn authorization(&self, scope: &str) -> Option<HeaderValue> {
         let token = self.inner.token.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = token.as_ref().filter(|it| it.is_for(scope)) {

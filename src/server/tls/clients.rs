@@ -63,7 +63,8 @@ impl Followed {
 }
 
 impl ClientCertVerifier for Followed {
-    /// None: they would be those of one moment, and a client that finds its own not among them presents nothing.
+    /// None: they would be those of one moment, and a client that finds its own not among them presents
+    /// nothing.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
