@@ -250,33 +250,34 @@ health:
     ]);
     let shown = run(command.args(["config", "show", &config, "--log-level", "debug"]));
     let expected = "\
-SETTING          VALUE                            FROM
-root             /var/lib/registry                line 9
-access           read-only                        REGISTRY_STORAGE_MAINTENANCE_READONLY
-listen           [::]:22625                       REGISTRY_HTTP_ADDR
-tls-cert         /certs/tls.crt                   REGISTRY_HTTP_TLS_CERTIFICATE
-tls-key          /certs/tls.key                   REGISTRY_HTTP_TLS_KEY
-tls-minimum      tls1.2                           default
-htpasswd         -                                default
-pull-secret      -                                default
-host-name        -                                default
-allow-anonymous  -                                default
-realm            larder                           default
-http2            offered                          default
-prefix           /                                default
-external-url     -                                default
-headers          X-Content-Type-Options: nosniff  line 13
-secret           -                                default
-drain-timeout    8s                               default
-catalog-limit    1000                             default
-deletes          refused                          default
-upload-purge     after 168h, every 24h            default
-metrics-listen   -                                default
-metrics-path     /metrics                         default
-admin-socket     -                                LARDER_ADMIN_SOCKET
-log-level        debug                            --log-level
-log-format       text                             default
-access-log       on                               default
+SETTING              VALUE                            FROM
+root                 /var/lib/registry                line 9
+access               read-only                        REGISTRY_STORAGE_MAINTENANCE_READONLY
+listen               [::]:22625                       REGISTRY_HTTP_ADDR
+tls-cert             /certs/tls.crt                   REGISTRY_HTTP_TLS_CERTIFICATE
+tls-key              /certs/tls.key                   REGISTRY_HTTP_TLS_KEY
+tls-minimum          tls1.2                           default
+htpasswd             -                                default
+pull-secret          -                                default
+host-name            -                                default
+allow-anonymous      -                                default
+realm                larder                           default
+credentials-overlap  0s                               default
+http2                offered                          default
+prefix               /                                default
+external-url         -                                default
+headers              X-Content-Type-Options: nosniff  line 13
+secret               -                                default
+drain-timeout        8s                               default
+catalog-limit        1000                             default
+deletes              refused                          default
+upload-purge         after 168h, every 24h            default
+metrics-listen       -                                default
+metrics-path         /metrics                         default
+admin-socket         -                                LARDER_ADMIN_SOCKET
+log-level            debug                            --log-level
+log-format           text                             default
+access-log           on                               default
 ";
     assert_eq!((shown.code, shown.stdout.as_str()), (Some(0), expected), "{}", shown.stderr);
 
@@ -287,6 +288,16 @@ access-log       on                               default
         serde_json::json!({"setting": "root", "value": "/var/lib/registry", "from": {"file": {"line": 9}}})
     );
     assert_eq!(rows[2]["from"], serde_json::json!({"environment": "REGISTRY_HTTP_ADDR"}));
+}
+
+#[test]
+fn how_long_a_changed_password_counts() {
+    let shown = larder(&["config", "show", "--credentials-overlap", "30m"]);
+    assert!(shown.stdout.contains("credentials-overlap  30m "), "{shown:?}");
+    assert!(shown.stdout.contains(" --credentials-overlap\n"), "{shown:?}");
+    let refused = larder(&["config", "show", "--credentials-overlap", "169h"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("`168h` at most"), "{refused:?}");
 }
 
 #[test]
