@@ -156,6 +156,11 @@ pub(crate) fn source() -> &'static Path {
     manifest.parent().unwrap_or(manifest)
 }
 
+/// How much of something is wanted, where the environment says.
+pub(crate) fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 /// Builds of other people's tools outlive a fresh clone.
 fn cache() -> Result<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);

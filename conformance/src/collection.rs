@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::bench::Bench;
+use crate::bench::from_environment;
 use crate::client;
 use crate::http::Endpoint;
 use crate::image::Content;
@@ -450,8 +451,4 @@ fn with_number(manifest: &str, number: usize) -> Result<String> {
         object.insert("annotations".to_owned(), json!({ "number": number.to_string() }));
     }
     Ok(manifest.to_string())
-}
-
-fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
 }

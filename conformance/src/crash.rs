@@ -48,6 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LONG: usize = 64 << 20;
 
 /// What a registry said that it had.
+#[derive(Debug)]
 pub(crate) enum Acknowledged {
     Blob(&'static str, Content),
     Tag(&'static str, String, Content),

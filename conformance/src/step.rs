@@ -133,7 +133,8 @@ pub(crate) const ON_REQUEST: &[Step] = &[
     step("deny", "licences, doubles and sources of what is built in", &[Tool::CargoDeny], workspace::deny),
     step("reproducible", "two builds in two places, the same bytes", REPRODUCIBLE, reproducible::twice),
     step("musl", "one file that needs nothing of its host", &[Tool::MuslGcc, Tool::MuslStd], musl::alone),
-    step("machine", "a virtual machine: boot, a disc that comes and goes, kTLS, power cuts", MACHINE, machine::boots),
+    step("boot", "a virtual machine: boot, a release from a disc to the disk, a few power cuts", MACHINE, machine::boots_and_upgrades),
+    step("machine", "the machine whole: a disc that comes and goes, kTLS, podman, 20 power cuts, uninstall", MACHINE, machine::boots),
     step("cut-often", "the machine, and 200 power cuts", MACHINE, machine::cut_often),
 ];
 

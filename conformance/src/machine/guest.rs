@@ -20,6 +20,8 @@ use anyhow::Result;
 use anyhow::ensure;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustix::net::RecvFlags;
+use rustix::net::recv;
 use serde_json::json;
 
 use crate::machine::disk::Disk;
@@ -131,7 +133,7 @@ impl Hardware {
 
 /// No predictable names, since the network's one is known; nothing that only protects a guest from its neighbours.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 root=/dev/vda rw quiet loglevel=4 systemd.show_status=0 \
-    mitigations=off random.trust_cpu=on net.ifnames=0";
+    mitigations=off random.trust_cpu=on net.ifnames=0 rcupdate.rcu_expedited=1";
 
 impl Guest {
     /// Runs a script with the guest's `bash`; gives its standard output and error, in order.
@@ -142,6 +144,25 @@ impl Guest {
         let (code, said) = self.ask(script)?;
         ensure!(code == 0, "in the guest, `{script}` ended with {code}:\n{said}");
         Ok(said)
+    }
+
+    /// Begins a script and does not wait for it: nothing else may be asked until [`Guest::finish`].
+    pub(crate) fn begin(&mut self, script: &str) -> Result<()> {
+        self.asked += 1;
+        let line = format!("{} {}", self.asked, STANDARD.encode(script));
+        writeln!(self.shell.get_mut(), "{line}").with_context(|| format!("in the guest: `{script}`"))
+    }
+
+    /// Whether the script that was begun has ended.
+    pub(crate) fn has_finished(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        !self.shell.buffer().is_empty() || recv(self.shell.get_ref(), &mut [0; 1], flags).is_ok()
+    }
+
+    /// Waits for the script that was begun; gives its exit code and what it said.
+    pub(crate) fn finish(&mut self) -> Result<(i32, String)> {
+        self.shell.get_mut().set_read_timeout(Some(COMMAND_LIMIT))?;
+        self.answer()
     }
 
     /// The same, with its exit code.
@@ -169,11 +190,13 @@ impl Guest {
     }
 
     fn try_shell(&mut self, script: &str, limit: Duration) -> Result<(i32, String)> {
-        self.asked += 1;
+        self.begin(script)?;
+        self.shell.get_mut().set_read_timeout(Some(limit))?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<(i32, String)> {
         let number = format!("{} ", self.asked);
-        let stream = self.shell.get_mut();
-        stream.set_read_timeout(Some(limit))?;
-        writeln!(stream, "{number}{}", STANDARD.encode(script))?;
         loop {
             let mut line = String::new();
             ensure!(self.shell.read_line(&mut line)? > 0, "the machine is gone");

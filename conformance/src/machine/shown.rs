@@ -10,13 +10,17 @@ use anyhow::Result;
 use anyhow::ensure;
 use serde_json::Value;
 
+use crate::bench::Bench;
 use crate::client;
 use crate::fixtures::Payload;
 use crate::http::Endpoint;
 use crate::machine::Clock;
 use crate::machine::guest::Guest;
 use crate::machine::system::System;
+use crate::node;
 use crate::payload;
+
+mod interrupted;
 
 /// How long a change of the machine may take to show.
 const SOON: Duration = Duration::from_secs(30);
@@ -25,21 +29,33 @@ const SOON: Duration = Duration::from_secs(30);
 const EXPOSURE: f32 = 1.5;
 
 /// As fast as the drive reads.
-const UNTHROTTLED: u64 = 0;
+pub(crate) const UNTHROTTLED: u64 = 0;
 
 /// How fast the disc is read that is pulled out, in bytes a second: its long blob takes 13 seconds.
 const SLOWLY: u64 = 5 << 20;
 
 /// The bundle that the disc holds.
-const BUNDLE: &str = "ocp-release-bundle-4.22.1-x86_64";
+pub(crate) const BUNDLE: &str = "ocp-release-bundle-4.22.1-x86_64";
 
 /// What it is shown with.
 #[derive(Debug)]
 pub(crate) struct Shown<'a> {
+    pub(crate) bench: &'a Bench,
     pub(crate) system: &'a System,
 }
 
 impl Shown<'_> {
+    /// What an upgrade needs: it boots, a disc is attached, and its release comes to the disk.
+    pub(crate) fn upgrade(&self, guest: &mut Guest, clock: &mut Clock) -> Result<()> {
+        let endpoint = self.system.endpoint(guest);
+        clock.tell(&began_early(guest)?);
+        guest.plug_disc(&self.system.disc, UNTHROTTLED)?;
+        wait_until_attached(guest)?;
+        clock.tell(&format!("a disc is attached: `larder status` names {BUNDLE}"));
+        clock.tell(&self.copied_to_the_disk(guest, &endpoint)?);
+        Ok(())
+    }
+
     /// Everything, in order.
     pub(crate) fn all(&self, guest: &mut Guest, clock: &mut Clock) -> Result<()> {
         let payload = Payload::read()?;
@@ -52,16 +68,16 @@ impl Shown<'_> {
         guest.plug_disc(&self.system.disc, UNTHROTTLED)?;
         wait_until_attached(guest)?;
         clock.tell(&format!("a disc is attached: `larder status` names {BUNDLE}"));
-        let requests =
-            payload::check_repositories(&endpoint, &payload, "openshift/release-", &self.system.on_disc)?;
+        let requests = self.system.check_release(&endpoint)?;
         clock.tell(&format!("{requests} requests for the release, from the disc"));
         clock.tell(&self.kernel_encrypts(guest, &endpoint)?);
         clock.tell(&podman_pulls(guest, &payload)?);
         clock.tell(&self.mounted_by_the_kernel(guest, &payload)?);
         clock.tell(&server_dies(guest)?);
         clock.tell(&self.pulled_out(guest, &endpoint)?);
-        clock.tell(&self.copied_to_the_disk(guest, &endpoint, &payload)?);
-        Ok(())
+        clock.tell(&fit_to_serve(guest)?);
+        clock.tell(&self.copied_to_the_disk(guest, &endpoint)?);
+        interrupted::shown(self, guest, &endpoint, clock)
     }
 
     /// The kernel's TLS sends what it is asked for, byte for byte.
@@ -129,32 +145,26 @@ impl Shown<'_> {
     }
 
     /// A release on the disc is mounted; added, it is on the disk, and stays when the disc goes.
-    fn copied_to_the_disk(
-        &self,
-        guest: &mut Guest,
-        endpoint: &Endpoint,
-        payload: &Payload,
-    ) -> Result<String> {
-        fit_to_serve(guest)?;
-        ensure!(holds(guest, "Mounted")?, "the release on the disc is not Mounted");
+    fn copied_to_the_disk(&self, guest: &mut Guest, endpoint: &Endpoint) -> Result<String> {
+        ensure!(holding(endpoint, BUNDLE)?.contains("Mounted"), "the release on the disc is not Mounted");
         let on_disk = format!("larder release status {BUNDLE} --root /var/lib/larder");
         ensure!(guest.ask(&on_disk)?.0 == 1, "the release is on the disk before it was added");
         guest.shell(&format!("larder release add {BUNDLE}"))?;
         guest.shell(&on_disk).context("the release that was added")?;
         guest.pull_disc()?;
         wait_until_detached(guest)?;
-        ensure!(holds(guest, "Available")? && !holds(guest, "Mounted")?, "it is not Available from the disk");
-        let requests =
-            payload::check_repositories(endpoint, payload, "openshift/release-", &self.system.on_disc)?;
+        let holding = holding(endpoint, BUNDLE)?;
+        ensure!(holding == "Available", "without the disc it is {holding}");
+        let requests = self.system.check_release(endpoint)?;
         Ok(format!(
-            "preflight is passed; the release was Mounted, is added, Available, and answers {requests} requests without the disc"
+            "the release was Mounted, is added, Available, and answers {requests} requests without the disc"
         ))
     }
 }
 
 /// Nothing is in the way of serving here, and of taking the release; stopped for this and started again, Larder has the
 /// disc again.
-fn fit_to_serve(guest: &mut Guest) -> Result<()> {
+fn fit_to_serve(guest: &mut Guest) -> Result<String> {
     guest.shell("systemctl stop larder.socket larder.service")?;
     guest.shell(&format!(
         "set -a; . /etc/larder/larder.env; larder preflight --root /var/lib/larder --listen [::]:22625 \
@@ -162,21 +172,22 @@ fn fit_to_serve(guest: &mut Guest) -> Result<()> {
     ))?;
     guest.shell("systemctl start larder.socket larder.service")?;
     wait_until_attached(guest)?;
-    Ok(())
+    Ok("preflight is passed".into())
 }
 
-/// Whether a condition of the release is true, as the cluster's daemon is told it.
-fn holds(guest: &mut Guest, condition: &str) -> Result<bool> {
-    let told = guest.shell(
-        "curl --silent --fail --unix-socket /run/larder/admin.sock http://localhost/v2/_larder/releases",
-    )?;
-    let told: Value = serde_json::from_str(&told)?;
-    let releases = told.get("releases").and_then(Value::as_array).context("a list of releases")?;
-    let conditions = releases.iter().filter_map(|it| it.get("conditions")?.as_array()).flatten();
-    let is_it = |it: &&Value| it.get("type").and_then(Value::as_str) == Some(condition);
-    let found =
-        conditions.into_iter().find(is_it).with_context(|| format!("no condition {condition}: {told}"))?;
-    Ok(found.get("status").and_then(Value::as_str) == Some("True"))
+/// The conditions of a release that hold, as the cluster's daemon is told them; nothing where it is not known.
+fn holding(endpoint: &Endpoint, bundle: &str) -> Result<String> {
+    let told = told(endpoint, bundle)?;
+    let holding = told.map(|it| node::holding(&it)).transpose()?.unwrap_or_default();
+    Ok(holding.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>().join(" "))
+}
+
+/// What is told of a release.
+fn told(endpoint: &Endpoint, bundle: &str) -> Result<Option<Value>> {
+    let list = endpoint.get("/v2/_larder/releases")?.expect(200)?.json()?;
+    let releases = list.get("releases").and_then(Value::as_array).context("a list of releases")?;
+    let is_it = |it: &&Value| it.get("name").and_then(Value::as_str) == Some(bundle);
+    Ok(releases.iter().find(is_it).cloned())
 }
 
 /// Larder is ready, and its port answers, before the machine is up.
@@ -246,11 +257,13 @@ fn server_dies(guest: &mut Guest) -> Result<String> {
     Ok(format!("killed, Larder is back with its disc within {:.1?}", began.elapsed()))
 }
 
-fn wait_until_attached(guest: &mut Guest) -> Result<String> {
+/// The disc is attached, and its release is known.
+pub(crate) fn wait_until_attached(guest: &mut Guest) -> Result<String> {
     guest.until(SOON, &format!("larder status | grep 'attached .*/dev/sr0: {BUNDLE}'"))
 }
 
-fn wait_until_detached(guest: &mut Guest) -> Result<String> {
+/// No disc is attached.
+pub(crate) fn wait_until_detached(guest: &mut Guest) -> Result<String> {
     guest.until(SOON, "larder status | grep readable && ! larder status | grep attached")
 }
 

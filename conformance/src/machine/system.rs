@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::ensure;
 use fastrand::Rng;
 use rustls::ClientConfig;
 
@@ -20,7 +21,9 @@ use crate::bench::source;
 use crate::client;
 use crate::credentials;
 use crate::fixtures;
+use crate::fixtures::Payload;
 use crate::http::Endpoint;
+use crate::image;
 use crate::image::Content;
 use crate::image::Image;
 use crate::image::Layer;
@@ -29,7 +32,12 @@ use crate::machine::disk::Disk;
 use crate::machine::guest::Guest;
 use crate::machine::guest::Hardware;
 use crate::packages;
+use crate::payload;
+use crate::payload::strings;
 use crate::process;
+use crate::release;
+use crate::release::Release;
+use crate::release::Size;
 use crate::server::Setup;
 use crate::tls::Authority;
 
@@ -42,8 +50,11 @@ const BASE_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// The release's repositories: they are on the disc, and not on the disk.
 const ON_THE_DISC: &str = "openshift";
 
-/// How long the blob is that is being read when the disc is pulled out: more than Larder hashes before it sends.
-const LONG: usize = 65 << 20;
+/// The release on the second disc.
+const SECOND: &str = "4.22.2";
+
+/// 15 MB, of which something has come after a second and not all after three.
+const SECOND_SIZE: Size = Size { components: 6, base: 3_000_000, own: 1_500_000 };
 
 /// A machine that can be booted.
 #[derive(Debug)]
@@ -62,8 +73,8 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Makes a machine of this run's Larder.
-    pub(crate) fn make(bench: &Bench, clock: &mut Clock) -> Result<Self> {
+    /// Makes a machine of this run's Larder, with a disc whose longest blob has so many bytes.
+    pub(crate) fn make(bench: &Bench, longest: usize, clock: &mut Clock) -> Result<Self> {
         let base = base(bench)?;
         clock.tell("base of Debian packages");
         let package = packages::deb(bench)?;
@@ -74,14 +85,14 @@ impl System {
         let (tree, on_disc) = (at("tree"), at("on-disc"));
         fixtures::unpack_payload(&tree)?;
         fs::remove_dir_all(tree.join("docker/registry/v2/repositories").join(ON_THE_DISC))?;
-        let (disc, long) = make_disc(bench, &on_disc)?;
+        let (disc, long) = make_disc(bench, &on_disc, longest)?;
         let mut make = Command::new(source().join("conformance/machine/system.sh"));
         make.args([&base, &package, &at("files"), &tree]).arg(bench.directory());
         bench.run("system", &make)?.success()?;
         let disk = Disk::serve(&at("data.img"), at("disk.sock"))?;
         clock.tell("disks of the machine");
         let hardware = Hardware {
-            kernel: base.join("vmlinuz"),
+            kernel: base.join("vmlinux"),
             initrd: base.join("initrd.gz"),
             root: at("root.img"),
             directory: bench.directory().to_owned(),
@@ -92,6 +103,42 @@ impl System {
     /// Boots it from power off.
     pub(crate) fn boot(&self, name: &str) -> Result<Guest> {
         self.hardware.boot(name, &self.disk)
+    }
+
+    /// A second disc, with a release that takes long to copy.
+    pub(crate) fn second_disc(&self, bench: &Bench) -> Result<(PathBuf, Release)> {
+        let release = Release::random(SECOND, SECOND_SIZE, 2)?;
+        let tree = bench.directory().join("second");
+        let registry = bench.registry(&Setup::new(&tree))?;
+        release.push(&registry.endpoint)?;
+        registry.stop()?;
+        Ok((make_image(bench, SECOND, &tree)?, release))
+    }
+
+    /// Every image of the payload's release can be pulled, byte for byte; its components beside whatever else is there.
+    pub(crate) fn check_release(&self, endpoint: &Endpoint) -> Result<usize> {
+        let payload = Payload::read()?;
+        let mut requests =
+            payload::check_repositories(endpoint, &payload, "openshift/release-", &self.on_disc)?;
+        let name = release::COMPONENTS;
+        let components = payload.repositories.get(name).context("the payload has components")?;
+        for (tag, digest) in &components.tags {
+            let found =
+                client::manifest(endpoint, "GET", &format!("/v2/{name}/manifests/{tag}"))?.expect(200)?;
+            ensure!(image::digest(&found.body) == *digest, "{name}:{tag} is another manifest");
+            requests += 1 + client::check_children(endpoint, name, &found.json()?)?;
+        }
+        Ok(requests)
+    }
+
+    /// Nobody can see the payload's release.
+    pub(crate) fn check_unseen(&self, endpoint: &Endpoint) -> Result<()> {
+        for repository in [release::IMAGES, release::BUNDLES] {
+            let list = endpoint.get(&format!("/v2/{repository}/tags/list"))?.expect_any(&[200, 404])?;
+            let is_empty = list.status == 404 || strings(&list.json()?, "tags").is_empty();
+            ensure!(is_empty, "{repository} is seen, and the release is not whole: {:?}", list.text());
+        }
+        Ok(())
     }
 
     /// Larder in the machine, over TLS, as the user that may push.
@@ -135,27 +182,22 @@ fn add_files(bench: &Bench, authority: &Authority, files: &Path) -> Result<()> {
 }
 
 /// A disc as an administrator gets it: the payload, and an image that takes long to read.
-fn make_disc(bench: &Bench, tree: &Path) -> Result<(PathBuf, Content)> {
+fn make_disc(bench: &Bench, tree: &Path, longest: usize) -> Result<(PathBuf, Content)> {
     fixtures::unpack_payload(tree)?;
     let registry = bench.registry(&Setup::new(tree))?;
-    let layer = Layer::random(&mut Rng::with_seed(7), LONG)?;
+    let layer = Layer::random(&mut Rng::with_seed(7), longest)?;
     let long = layer.content.clone();
     client::push_image(&registry.endpoint, "big/app", "v1", &Image::of(vec![layer]))?;
     registry.stop()?;
-    let disc = bench.directory().join("disc.iso");
+    Ok((make_image(bench, "4.22.1", tree)?, long))
+}
+
+/// An image of a tree, labelled as the bundle of a version is.
+fn make_image(bench: &Bench, version: &str, tree: &Path) -> Result<PathBuf> {
+    let image = bench.directory().join(format!("{version}.iso"));
+    let label = format!("ocp-release-bundle-{version}-x86_64");
     let mut make = Command::new("xorriso");
-    make.args([
-        "-as",
-        "mkisofs",
-        "-iso-level",
-        "3",
-        "-R",
-        "-D",
-        "-V",
-        "ocp-release-bundle-4.22.1-x86_64",
-        "-o",
-    ]);
-    make.arg(&disc).arg(tree);
-    bench.run("disc", &make)?.success()?;
-    Ok((disc, long))
+    make.args(["-as", "mkisofs", "-iso-level", "3", "-R", "-D", "-V", &label, "-o"]).arg(&image).arg(tree);
+    bench.run(&format!("disc-{version}"), &make)?.success()?;
+    Ok(image)
 }
