@@ -346,6 +346,8 @@ fn push(endpoint: &Endpoint, layers: &[Layer], number: usize, until: Instant) ->
 
 fn collect(endpoint: &Endpoint, done: &AtomicBool) -> Result<(u64, u64)> {
     let request = json!({ "grace_seconds": GRACE_SECONDS, "uploads_seconds": 3600 }).to_string();
+    // It goes on for as long as there is something to go through.
+    let endpoint = endpoint.patiently(WHOLE_STORE);
     let (mut collections, mut freed) = (0, 0);
     while !done.load(Ordering::Relaxed) {
         let report = endpoint.request("POST", "/v2/_larder/gc").body(request.as_bytes()).send()?;

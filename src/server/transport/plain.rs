@@ -9,6 +9,9 @@ use std::task::Poll;
 use std::task::ready;
 
 use prometheus_client::metrics::counter::Counter;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::net::SendAncillaryBuffer;
 use rustix::net::SendFlags;
@@ -99,6 +102,9 @@ impl Plain {
             Ok(0) => Poll::Ready(Err(truncated())),
             Ok(count) => {
                 self.counters.sent_by_kernel.inc_by(count as u64);
+                if (count as u64) < window.len {
+                    self.wait_for_room();
+                }
                 Poll::Ready(Ok(count))
             }
             Err(error) if is_not_for_sendfile(&error) => self.poll_copy(window, cx),
@@ -111,6 +117,21 @@ impl Plain {
         let mut bytes = vec![0; window.len.min(COPY_LIMIT) as usize];
         let count = window.try_read(0, &mut bytes)?;
         self.poll_send(&[IoSlice::new(bytes.get(..count).unwrap_or_default())], More::No, cx)
+    }
+
+    /// After a window that went out in part: has the next write wait until there is room for a good part of the rest
+    /// (`tcp(7)` calls a socket writable with a third of its buffer free). While the client takes bytes on another
+    /// processor there is room for a packet or two at any time, and each of those would be a system call.
+    fn wait_for_room(&self) {
+        let is_full = |socket: &TcpStream| {
+            let mut socket = [PollFd::new(socket, PollFlags::OUT)];
+            matches!(rustix::event::poll(&mut socket, Some(&Timespec::default())), Ok(0))
+        };
+        // `WouldBlock` has the runtime wait for the kernel to say that it is writable; having been asked, it will.
+        let _is_known = self.socket.try_io(Interest::WRITABLE, || match is_full(&self.socket) {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => Ok(()),
+        });
     }
 
     /// Calls `send` as soon as the socket takes bytes.
