@@ -17,6 +17,7 @@ use hyper::service::HttpService;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -71,6 +72,11 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// to answer: what Kubernetes' own transport does.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_LIMIT: Duration = Duration::from_secs(15);
+
+/// How much the kernel may hold of what is sent to a client on this host, before its own doubling. Such a client is no
+/// distance away, and only ever falls asleep and is woken again while more is sent than it has taken: with the
+/// kernel's own buffer of up to 4 MiB a pulled byte costs six times as much, most of it for waking the client.
+const LOCAL_SEND_BUFFER: usize = 128 << 10;
 
 /// What a client is told that speaks plain HTTP to a TLS port, in the words of Go's server.
 const PLAIN_HTTP_ANSWER: &str = "HTTP/1.1 400 Bad Request\r\n\
@@ -327,6 +333,15 @@ fn set_options(socket: &TcpStream) {
     let _ = socket.set_nodelay(true);
     // A peer that vanished is noticed when nothing that was sent is acknowledged.
     let _ = set_tcp_user_timeout(socket, STALL_LIMIT.as_millis() as u32);
+    if is_of_this_host(socket) {
+        let _ = set_socket_send_buffer_size(socket, LOCAL_SEND_BUFFER);
+    }
+}
+
+/// Whether the client runs on this host, whichever of its addresses it uses.
+fn is_of_this_host(socket: &TcpStream) -> bool {
+    let ends = socket.local_addr().ok().zip(socket.peer_addr().ok());
+    ends.is_some_and(|(here, there)| here.ip() == there.ip() || there.ip().to_canonical().is_loopback())
 }
 
 /// Tells a client that the port speaks TLS, in a way that it gets to see.
