@@ -27,6 +27,8 @@ mod qmp;
 mod shown;
 mod system;
 
+pub(crate) use system::base;
+
 /// How often power is cut in the short form, and how long that may take: what does not fit is said.
 const FEW_CUTS: usize = 8;
 const BUDGET: Duration = Duration::from_secs(75);
@@ -48,32 +50,34 @@ const LEFT_OUT: &str = "systemd-analyze, kTLS, podman, the kernel's isofs, a kil
 
 /// Boots, takes a release from a disc, and is cut off a few times.
 pub(crate) fn boots_and_upgrades(bench: &Bench) -> Result<String> {
+    let told = upgraded_and_cut(bench, FEW_CUTS, Some(BUDGET))?;
+    report::tell(&format!("NOT SHOWN: {LEFT_OUT}"));
+    Ok(told)
+}
+
+/// The same, cut off as often as it takes to meet rare moments.
+pub(crate) fn cut_often(bench: &Bench) -> Result<String> {
+    let cuts = from_environment("LARDER_CUTS").map_or(MANY_CUTS, |cuts| cuts as usize);
+    upgraded_and_cut(bench, cuts, None)
+}
+
+fn upgraded_and_cut(bench: &Bench, cuts: usize, budget: Option<Duration>) -> Result<String> {
     let mut clock = Clock::start();
     let system = System::make(bench, SHORT, &mut clock)?;
     let shown = |shown: Shown<'_>, guest: &mut Guest, clock: &mut Clock| shown.upgrade(guest, clock);
     let guest = booted(bench, &system, &mut clock, shown)?;
-    let often = Often { wanted: FEW_CUTS, until: Some(clock.began + BUDGET) };
+    let often = Often { wanted: cuts, until: budget.map(|budget| clock.began + budget) };
     let (_guest, told) = Cuts::new(bench, &system).run(guest, often, &mut clock)?;
-    report::tell(&format!("NOT SHOWN: {LEFT_OUT}"));
     Ok(format!("{told}; {:.0} s", clock.began.elapsed().as_secs_f32()))
 }
 
 /// Everything, and some power cuts.
 pub(crate) fn boots(bench: &Bench) -> Result<String> {
-    whole(bench, CUTS)
-}
-
-/// The same, cut off as often as it takes to meet rare moments.
-pub(crate) fn cut_often(bench: &Bench) -> Result<String> {
-    whole(bench, from_environment("LARDER_CUTS").map_or(MANY_CUTS, |cuts| cuts as usize))
-}
-
-fn whole(bench: &Bench, cuts: usize) -> Result<String> {
     let mut clock = Clock::start();
     let system = System::make(bench, LONG, &mut clock)?;
     let shown = |shown: Shown<'_>, guest: &mut Guest, clock: &mut Clock| shown.all(guest, clock);
     let guest = booted(bench, &system, &mut clock, shown)?;
-    let often = Often { wanted: cuts, until: None };
+    let often = Often { wanted: CUTS, until: None };
     let (mut guest, told) = Cuts::new(bench, &system).run(guest, often, &mut clock)?;
     let ended = ends::shown(&system, &mut guest, &mut clock);
     keep_journal(bench, &mut guest, "journal-of-the-end.txt");

@@ -27,6 +27,8 @@ use crate::server::Kind;
 use crate::server::Setup;
 use crate::tools::Tool;
 
+mod red_hat;
+
 /// The image's configuration file, as the cluster's registry image has it.
 const CONFIGURATION: &str = "systemd/iri-registry.yaml";
 
@@ -40,6 +42,7 @@ pub(crate) fn made(bench: &Bench) -> Result<String> {
         bench.run("deb-contents", Command::new("dpkg-deb").arg("--contents").arg(&deb))?.success()?;
     holds_everything(&listed)?;
     let rpm = rpm(bench)?;
+    red_hat::comes_and_goes(bench, &rpm)?;
     let packed = fs::read(&rpm)?;
     ensure!(fs::read(self::rpm(bench)?)? == packed, "the RPM package differs when it is made again");
     let image = image(bench)?;
@@ -53,7 +56,7 @@ pub(crate) fn made(bench: &Bench) -> Result<String> {
     runs_alone(bench, &image)?;
     let parts = bill_of_materials(bench)?;
     Ok(format!(
-        "deb {} KiB, rpm {} KiB, image {} KiB pushed by skopeo, {parts} crates listed; all the same twice",
+        "deb {} KiB, rpm {} KiB, which rpm installs and erases, image {} KiB pushed by skopeo, {parts} crates listed; all the same twice",
         first.len() >> 10,
         packed.len() >> 10,
         image.blobs().map(|it| it.bytes.len()).sum::<usize>() >> 10

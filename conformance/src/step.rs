@@ -135,11 +135,12 @@ pub(crate) const ON_REQUEST: &[Step] = &[
     step("musl", "one file that needs nothing of its host", &[Tool::MuslGcc, Tool::MuslStd], musl::alone),
     step("boot", "a virtual machine: boot, a release from a disc to the disk, a few power cuts", MACHINE, machine::boots_and_upgrades),
     step("machine", "the machine whole: a disc that comes and goes, kTLS, podman, 20 power cuts, uninstall", MACHINE, machine::boots),
-    step("cut-often", "the machine, and 200 power cuts", MACHINE, machine::cut_often),
+    step("cut-often", "a virtual machine, and 200 power cuts", MACHINE, machine::cut_often),
 ];
 
 /// What packages are made and tried with.
-const PACKAGES: &[Tool] = &[Tool::CargoDeb, Tool::CargoGenerateRpm, Tool::Skopeo];
+const PACKAGES: &[Tool] =
+    &[Tool::CargoDeb, Tool::CargoGenerateRpm, Tool::Skopeo, Tool::Rpm, Tool::Debootstrap, Tool::Cpio];
 
 /// What is packed twice.
 const REPRODUCIBLE: &[Tool] = &[Tool::CargoDeb, Tool::CargoGenerateRpm];

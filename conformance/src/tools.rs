@@ -63,6 +63,8 @@ pub(crate) enum Tool {
     CargoDeb,
     /// What makes an RPM package of a crate.
     CargoGenerateRpm,
+    /// What installs an RPM package.
+    Rpm,
     /// What looks at the licences and sources of crates.
     CargoDeny,
     /// What compiles C for musl.
@@ -154,6 +156,7 @@ impl Tool {
             Self::Cpio => Source::Debian { package: "cpio", program: "cpio" },
             Self::CargoDeb => Source::Cargo { package: "cargo-deb", version: "3.8.0" },
             Self::CargoGenerateRpm => Source::Cargo { package: "cargo-generate-rpm", version: "0.21.1" },
+            Self::Rpm => Source::Debian { package: "rpm", program: "rpm" },
             // The first ones understand no lock file of version 4.
             Self::CargoDeny => Source::Cargo { package: "cargo-deny", version: "0.20.2" },
             Self::MuslGcc => Source::Debian { package: "musl-tools", program: "musl-gcc" },

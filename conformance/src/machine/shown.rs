@@ -131,9 +131,12 @@ impl Shown<'_> {
         endpoint.get("/readyz?write")?.expect(200).context("ready without the disc")?;
         let payload = Payload::read()?;
         payload::check_repositories(endpoint, &payload, "library/", &self.system.on_disc)?;
-        let journal = guest.shell("journalctl --boot --unit=larder.service --no-pager --output=cat")?;
-        let told = journal.lines().rfind(|line| line.contains("cannot send") && line.contains("/dev/sr0"));
-        let told = told.context("the journal does not say that /dev/sr0 gave out")?.to_owned();
+        // The journal is a little behind.
+        let told = guest.until(
+            SOON,
+            "journalctl --boot --unit=larder.service --no-pager --output=cat | grep 'cannot send.*/dev/sr0'",
+        )?;
+        let told = told.lines().last().unwrap_or_default().to_owned();
         guest.plug_disc(&self.system.disc, UNTHROTTLED)?;
         wait_until_attached(guest)?;
         client::check_blob(endpoint, "big/app", &self.system.long)

@@ -149,7 +149,7 @@ impl System {
 }
 
 /// The kept base, made if it is not there.
-fn base(bench: &Bench) -> Result<PathBuf> {
+pub(crate) fn base(bench: &Bench) -> Result<PathBuf> {
     let base = bench.tools().cache().join(BASE);
     if base.exists() {
         return Ok(base);
