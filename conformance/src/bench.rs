@@ -73,11 +73,6 @@ impl Bench {
         &self.directory
     }
 
-    /// Cargo's target directory.
-    pub(crate) fn target(&self) -> &Path {
-        &self.shared.target
-    }
-
     /// The programs of others.
     pub(crate) fn tools(&self) -> &Tools {
         &self.shared.tools

@@ -36,7 +36,6 @@ mod interop;
 mod iso;
 mod load;
 mod machine;
-mod musl;
 mod network;
 mod node;
 mod nodes;

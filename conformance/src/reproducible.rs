@@ -36,7 +36,7 @@ pub(crate) fn twice(bench: &Bench) -> Result<String> {
     let epoch = epoch(bench)?;
     let home = cargo_home()?;
     let first = build(bench, "one", &home, &epoch)?;
-    let other_home = bench.directory().join("home of another");
+    let other_home = bench.directory().join("home-of-another");
     symlink(&home, &other_home)?;
     let second = build(bench, "another/and/deeper", &other_home, &epoch)?;
     let mut hashes = Vec::new();
@@ -82,7 +82,8 @@ fn copy_sources(bench: &Bench, tree: &Path) -> Result<()> {
     let mut git = Command::new("git");
     git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(source());
     let listed = bench.run("sources", &git)?.success()?;
-    for name in listed.lines() {
+    // What was removed is listed until that is committed.
+    for name in listed.lines().filter(|it| source().join(it).exists()) {
         let (from, to) = (source().join(name), tree.join(name));
         fs::create_dir_all(to.parent().context("a file has a directory")?)?;
         fs::copy(&from, &to).with_context(|| format!("copying `{name}`"))?;

@@ -22,7 +22,6 @@ use crate::interop;
 use crate::iso;
 use crate::load;
 use crate::machine;
-use crate::musl;
 use crate::nodes;
 use crate::packages;
 use crate::payload;
@@ -132,7 +131,6 @@ pub(crate) const ON_REQUEST: &[Step] = &[
     step("packages", "deb, rpm, an image without an engine, and a bill of materials", PACKAGES, packages::made),
     step("deny", "licences, doubles and sources of what is built in", &[Tool::CargoDeny], workspace::deny),
     step("reproducible", "two builds in two places, the same bytes", REPRODUCIBLE, reproducible::twice),
-    step("musl", "one file that needs nothing of its host", &[Tool::MuslGcc, Tool::MuslStd], musl::alone),
     step("boot", "a virtual machine: boot, a release from a disc to the disk, a few power cuts", MACHINE, machine::boots_and_upgrades),
     step("machine", "the machine whole: a disc that comes and goes, kTLS, podman, 20 power cuts, uninstall", MACHINE, machine::boots),
     step("cut-often", "a virtual machine, and 200 power cuts", MACHINE, machine::cut_often),

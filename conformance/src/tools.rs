@@ -13,7 +13,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::Result;
 
-use crate::musl;
 use crate::process;
 
 /// The longest that one package or one Go build may take: distribution 3 with its cloud drivers
@@ -67,10 +66,6 @@ pub(crate) enum Tool {
     Rpm,
     /// What looks at the licences and sources of crates.
     CargoDeny,
-    /// What compiles C for musl.
-    MuslGcc,
-    /// Rust's standard library for musl.
-    MuslStd,
 }
 
 enum Source {
@@ -88,10 +83,6 @@ enum Source {
         package: &'static str,
         version: &'static str,
     },
-    /// `rustup target add`: the toolchain's own version.
-    Target {
-        name: &'static str,
-    },
     /// A module of `conformance/go` whose `go.sum` is the pin: for commits without a tag.
     Pinned {
         module: &'static str,
@@ -103,7 +94,7 @@ enum Source {
 const SUITE: &str = "github.com/opencontainers/distribution-spec/conformance";
 
 impl Tool {
-    /// Every tool, but for what only steps on request want, and is brought when they are named.
+    /// Every tool, but for what one step on request wants alone and takes minutes to build.
     pub(crate) const ALL: &[Self] = &[
         Self::SuiteMain,
         Self::Suite111,
@@ -159,8 +150,6 @@ impl Tool {
             Self::Rpm => Source::Debian { package: "rpm", program: "rpm" },
             // The first ones understand no lock file of version 4.
             Self::CargoDeny => Source::Cargo { package: "cargo-deny", version: "0.20.2" },
-            Self::MuslGcc => Source::Debian { package: "musl-tools", program: "musl-gcc" },
-            Self::MuslStd => Source::Target { name: musl::TARGET },
         }
     }
 }
@@ -224,7 +213,6 @@ impl Tools {
             Source::Debian { package, program } => self.debian(package, program)?,
             Source::Go { package, version } => self.go_install(package, version)?,
             Source::Cargo { package, version } => self.cargo_install(package, version)?,
-            Source::Target { name } => self.target(name)?,
             Source::Pinned { module, build } => self.go_pinned(module, build)?,
         };
         Ok(match path {
@@ -284,25 +272,6 @@ impl Tools {
         cargo.current_dir(&self.cache).env("CARGO_TARGET_DIR", self.cache.join("cargo-install"));
         process::run(&cargo, &self.log(package), INSTALL_LIMIT)?.success()?;
         Ok(Ok(path))
-    }
-
-    /// Gives where its libraries lie.
-    fn target(&self, name: &str) -> Result<Result<PathBuf, String>> {
-        let mut asked = Command::new("rustc");
-        asked.args(["--print", "target-libdir", "--target", name]);
-        let said = process::run(&asked, &self.log(name), INSTALL_LIMIT)?.success()?;
-        let path = PathBuf::from(said.trim());
-        if path.exists() {
-            return Ok(Ok(path));
-        }
-        let mut rustup = Command::new("rustup");
-        rustup.args(["target", "add", name]);
-        let added =
-            on_path("rustup").map(|_| process::run(&rustup, &self.log(name), INSTALL_LIMIT)).transpose()?;
-        Ok(match added {
-            Some(added) if added.status.success() && path.exists() => Ok(path),
-            _ => Err(format!("the standard library for {name} is not here, and rustup cannot bring it")),
-        })
     }
 
     fn go_pinned(&self, module: &str, build: &[&str]) -> Result<Result<PathBuf, String>> {
