@@ -29,9 +29,10 @@ mod system;
 
 pub(crate) use system::base;
 
-/// How often power is cut in the short form, and how long that may take: what does not fit is said.
+/// How often power is cut in the short form, and after how long no more than the least: what does not fit is said. What comes
+/// after the last cut takes as long as one more.
 const FEW_CUTS: usize = 8;
-const BUDGET: Duration = Duration::from_secs(75);
+const BUDGET: Duration = Duration::from_secs(55);
 
 /// How often it is cut in the long form.
 const CUTS: usize = 20;

@@ -33,6 +33,9 @@ use life::Reach;
 mod kept;
 mod life;
 
+/// How often power is cut however long everything before took: in pushes, a removal and a copy.
+const LEAST: usize = 3;
+
 /// How long Larder may take to be back.
 const BACK: Duration = Duration::from_secs(60);
 
@@ -114,13 +117,13 @@ impl<'a> Cuts<'a> {
         Self { bench, system, memory, kept, random: Rng::with_seed(1), reach, tally }
     }
 
-    /// Cuts power until it was done as often as was wanted, or the time is over, but once in each kind of work at least;
-    /// gives the machine as it is after the last cut, and what is to be said.
+    /// Cuts power until it was done as often as was wanted, or the time is over, but in pushes, a removal and a copy at
+    /// least; gives the machine as it is after the last cut, and what is to be said.
     pub(crate) fn run(mut self, guest: Guest, often: Often, clock: &mut Clock) -> Result<(Guest, String)> {
         self.keep_memory(guest)?;
         clock.tell("the machine's memory is kept, without its disk");
         for (done, kind) in Kind::ALL.into_iter().cycle().take(often.wanted).enumerate() {
-            if done >= Kind::ALL.len() && often.until.is_some_and(|until| Instant::now() >= until) {
+            if done >= LEAST && often.until.is_some_and(|until| Instant::now() >= until) {
                 break;
             }
             let told = self.live(kind).with_context(|| format!("life {done}: {kind:?}"))?;
@@ -160,11 +163,9 @@ impl<'a> Cuts<'a> {
         let keep = KEPT.get(self.tally.0.len() % KEPT.len()).copied().unwrap_or_default();
         let lost = self.system.disk.cut(&mut self.random, keep).lost;
         self.tally.0.push(Met { kind: cut.kind, lost, is_left: None });
-        Ok(format!(
-            "in {}, {} things acknowledged, {lost} blocks lost",
-            cut.kind.in_words(),
-            cut.acknowledged
-        ))
+        let found = if is_here { "release whole" } else { "no release" };
+        let (kind, acknowledged) = (cut.kind.in_words(), cut.acknowledged);
+        Ok(format!("{found}; then in {kind}, {acknowledged} things acknowledged, {lost} blocks lost"))
     }
 
     /// Lets the machine go on with its disk. Its clock shows the time: what was written in a life before is old.
