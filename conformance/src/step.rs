@@ -2,6 +2,8 @@
 //!
 //! Knows the table and nothing of any step's work.
 
+use std::collections::BTreeSet;
+
 use anyhow::Error;
 use anyhow::Result;
 use anyhow::bail;
@@ -172,6 +174,11 @@ impl Step {
             },
         }
     }
+}
+
+/// What all of [`STEPS`] need. What runs only when it is named gets its own then: some of that takes minutes to build.
+pub(crate) fn needed() -> BTreeSet<Tool> {
+    STEPS.iter().flat_map(|step| step.needs).copied().collect()
 }
 
 /// The steps whose names begin with one of `names`; all of [`STEPS`] where none is given.

@@ -94,30 +94,6 @@ enum Source {
 const SUITE: &str = "github.com/opencontainers/distribution-spec/conformance";
 
 impl Tool {
-    /// Every tool, but for what one step on request wants alone and takes minutes to build.
-    pub(crate) const ALL: &[Self] = &[
-        Self::SuiteMain,
-        Self::Suite111,
-        Self::Distribution2,
-        Self::Distribution3,
-        Self::Skopeo,
-        Self::Podman,
-        Self::Buildah,
-        Self::Crane,
-        Self::Oras,
-        Self::Regctl,
-        Self::Openssl,
-        Self::Iproute,
-        Self::Xorriso,
-        Self::Fuseiso,
-        Self::Rsync,
-        Self::Qemu,
-        Self::Debootstrap,
-        Self::Cpio,
-        Self::CargoDeb,
-        Self::CargoGenerateRpm,
-    ];
-
     fn source(self) -> Source {
         match self {
             Self::SuiteMain => Source::Pinned { module: "suite-main", build: &["build"] },

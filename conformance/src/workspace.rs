@@ -7,19 +7,20 @@ use anyhow::ensure;
 
 use crate::bench::Bench;
 use crate::bench::source;
+use crate::step;
 use crate::tools::Provided;
 use crate::tools::Tool;
 
 /// Installs what later steps need, and says what this machine has no way to get.
 pub(crate) fn install(bench: &Bench) -> Result<String> {
-    let mut missing = Vec::new();
-    for tool in Tool::ALL {
+    let (needed, mut missing) = (step::needed(), Vec::new());
+    for tool in &needed {
         if let Provided::Missing(why) = bench.tools().provide(*tool)? {
             missing.push(why);
         }
     }
-    let here = Tool::ALL.len() - missing.len();
-    Ok(std::iter::once(format!("{here} of {} tools here", Tool::ALL.len()))
+    let here = needed.len() - missing.len();
+    Ok(std::iter::once(format!("{here} of {} tools here", needed.len()))
         .chain(missing)
         .collect::<Vec<_>>()
         .join("\n"))
