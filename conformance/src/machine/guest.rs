@@ -244,6 +244,16 @@ impl Guest {
         Ok(())
     }
 
+    /// Presses the button of the drive: the guest is asked to eject the disc.
+    pub(crate) fn open_tray(&mut self) -> Result<()> {
+        self.qmp.execute("blockdev-open-tray", &json!({"id": "cd"})).map(drop)
+    }
+
+    /// Closes it again, with the disc in it.
+    pub(crate) fn close_tray(&mut self) -> Result<()> {
+        self.qmp.execute("blockdev-close-tray", &json!({"id": "cd"})).map(drop)
+    }
+
     /// Stops it, and leaves its memory in a file.
     pub(crate) fn freeze(mut self, memory: &Path) -> Result<()> {
         self.qmp.execute("stop", &json!({}))?;

@@ -75,6 +75,7 @@ impl Shown<'_> {
         clock.tell(&self.mounted_by_the_kernel(guest, &payload)?);
         clock.tell(&server_dies(guest)?);
         clock.tell(&self.pulled_out(guest, &endpoint)?);
+        clock.tell(&tray_opened(guest)?);
         clock.tell(&fit_to_serve(guest)?);
         clock.tell(&self.copied_to_the_disk(guest, &endpoint)?);
         interrupted::shown(self, guest, &endpoint, clock)
@@ -163,6 +164,19 @@ impl Shown<'_> {
             "the release was Mounted, is added, Available, and answers {requests} requests without the disc"
         ))
     }
+}
+
+/// A disc that is taken out leaves its drive behind; it is let go, and attached when the drive has it again.
+fn tray_opened(guest: &mut Guest) -> Result<String> {
+    let began = Instant::now();
+    guest.open_tray()?;
+    wait_until_detached(guest)?;
+    let opened = began.elapsed();
+    guest.close_tray()?;
+    wait_until_attached(guest)?;
+    Ok(format!(
+        "the tray was opened, and the disc let go within {opened:.1?}; closed, the disc is attached again"
+    ))
 }
 
 /// Nothing is in the way of serving here, and of taking the release; stopped for this and started again, Larder has the
