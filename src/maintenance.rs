@@ -1,8 +1,8 @@
 //! What keeps a store well: verifying it, mending it, and removing what nothing needs.
 //!
-//! Knows what a tree must hold for every manifest in it to be servable, and how to look without being noticed: at the
-//! lowest priority, at a bounded rate, and without a lock that a request could wait for. Does not know HTTP, who asked,
-//! or how a report is printed: each of them yields a value.
+//! Knows what a tree must hold for every manifest in it to be servable, and how to look without being
+//! noticed: at the lowest priority, at a bounded rate, and without a lock that a request could wait for. Does
+//! not know HTTP, who asked, or how a report is printed: each of them yields a value.
 
 mod addition;
 mod attachments;

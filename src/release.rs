@@ -1,8 +1,8 @@
 //! What a release is, told from a store's tags and documents alone.
 //!
-//! Knows the names by which oc-mirror v2 and the appliance builder lay a release out, the payload's own list of
-//! components, and what a cluster must be told to find them here. Does not know how a tag or a manifest is read, what
-//! is really stored, or how a release is moved: tags, documents and edges arrive as values.
+//! Knows the names by which oc-mirror v2 and the appliance builder lay a release out, the payload's own list
+//! of components, and what a cluster must be told to find them here. Does not know how a tag or a manifest is
+//! read, what is really stored, or how a release is moved: tags, documents and edges arrive as values.
 //!
 //! | what | repository | tag |
 //! |---|---|---|
@@ -57,7 +57,8 @@ pub const IMAGES: &str = "openshift/release-images";
 /// Where their components are tagged.
 pub const COMPONENTS: &str = "openshift/release";
 
-/// When a manifest or a tag becomes visible: components and whatever else, then the release, then what announces it.
+/// When a manifest or a tag becomes visible: components and whatever else, then the release, then what
+/// announces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// A component, or an image of no release.

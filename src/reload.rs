@@ -101,8 +101,8 @@ impl Watcher {
         self.watch_group(what, [path], move |[content]: &[Vec<u8>; 1]| parse(content))
     }
 
-    /// [`watch`](Self::watch) for files that have to fit each other, as a certificate and its key do: all of them
-    /// are given to the parser whenever one changes.
+    /// [`watch`](Self::watch) for files that have to fit each other, as a certificate and its key do: all of
+    /// them are given to the parser whenever one changes.
     ///
     /// # Errors
     /// One of them cannot be read, or they do not parse.
@@ -123,8 +123,8 @@ impl Watcher {
         Ok(watched)
     }
 
-    /// [`watch_group`](Self::watch_group) for secrets that others go on presenting for a while after they were changed
-    /// here: for `overlap`, what the files said before comes with what they say.
+    /// [`watch_group`](Self::watch_group) for secrets that others go on presenting for a while after they
+    /// were changed here: for `overlap`, what the files said before comes with what they say.
     ///
     /// # Errors
     /// One of them cannot be read, or they do not parse.

@@ -36,15 +36,16 @@ const KILLS: u64 = 25;
 /// Who pushes when it is.
 const PUSHERS: u64 = 4;
 
-/// It is killed when it has acknowledged so many things, and then some microseconds later: measured in its own pace,
-/// every kind of moment is met on any machine.
+/// It is killed when it has acknowledged so many things, and then some microseconds later: measured in its
+/// own pace, every kind of moment is met on any machine.
 const LIFE: std::ops::Range<usize> = 0..16;
 const THEN: std::ops::Range<u64> = 0..20_000;
 
 /// How long it may take to acknowledge them.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The blob that is on its way when the server is asked to end: more than all buffers between it and a client hold.
+/// The blob that is on its way when the server is asked to end: more than all buffers between it and a client
+/// hold.
 const LONG: usize = 64 << 20;
 
 /// What a registry said that it had.

@@ -1,4 +1,5 @@
-//! TLS as a cluster needs it: the post-quantum group, both versions, every form of key, and new files without a restart.
+//! TLS as a cluster needs it: the post-quantum group, both versions, every form of key, and new files without
+//! a restart.
 
 use std::fs;
 use std::io::Read;

@@ -1,5 +1,5 @@
-//! A machine that boots: Debian's kernel and systemd, Larder from its package, a disc that comes and goes, and power
-//! that fails.
+//! A machine that boots: Debian's kernel and systemd, Larder from its package, a disc that comes and goes,
+//! and power that fails.
 //!
 //! Knows what is shown, and in which order. How a machine is made, run and cut off are modules of their own.
 
@@ -29,8 +29,8 @@ mod system;
 
 pub(crate) use system::base;
 
-/// How often power is cut in the short form, and after how long no more than the least: what does not fit is said. What comes
-/// after the last cut takes as long as one more.
+/// How often power is cut in the short form, and after how long no more than the least: what does not fit is
+/// said. What comes after the last cut takes as long as one more.
 const FEW_CUTS: usize = 8;
 const BUDGET: Duration = Duration::from_secs(55);
 
@@ -40,7 +40,8 @@ const CUTS: usize = 20;
 /// How often it is cut when somebody asks for it.
 const MANY_CUTS: usize = 200;
 
-/// How long the blob is that is being read when the disc is pulled out: more than Larder hashes before it sends.
+/// How long the blob is that is being read when the disc is pulled out: more than Larder hashes before it
+/// sends.
 const LONG: usize = 65 << 20;
 /// And where none is.
 const SHORT: usize = 1 << 20;

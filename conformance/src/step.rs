@@ -123,7 +123,8 @@ pub(crate) const STEPS: &[Step] = &[
     step("rotation", "certificate, authority, htpasswd and pull secret replaced under pulls and a sync", &[], rotation::under_load),
 ];
 
-/// Steps that run only when they are named: what they show takes minutes, and a machine that does nothing else.
+/// Steps that run only when they are named: what they show takes minutes, and a machine that does nothing
+/// else.
 #[rustfmt::skip] // A table.
 pub(crate) const ON_REQUEST: &[Step] = &[
     step("rate-sync", "62 images and 131 MB from node to node, beside skopeo and distribution", &[Tool::Skopeo, Tool::Distribution2], sync_speed::rate_against_skopeo),
@@ -176,7 +177,8 @@ impl Step {
     }
 }
 
-/// What all of [`STEPS`] need. What runs only when it is named gets its own then: some of that takes minutes to build.
+/// What all of [`STEPS`] need. What runs only when it is named gets its own then: some of that takes minutes
+/// to build.
 pub(crate) fn needed() -> BTreeSet<Tool> {
     STEPS.iter().flat_map(|step| step.needs).copied().collect()
 }
@@ -196,7 +198,8 @@ pub(crate) fn select(names: &[String]) -> Result<Vec<&'static Step>> {
     Ok(if names.is_empty() { STEPS.iter().collect() } else { all().filter(chosen).collect() })
 }
 
-/// An error and what caused it, without a backtrace: the reader looks for the server's fault, not the harness's.
+/// An error and what caused it, without a backtrace: the reader looks for the server's fault, not the
+/// harness's.
 fn tell(error: &Error) -> String {
     error.chain().map(ToString::to_string).collect::<Vec<_>>().join(CAUSE)
 }

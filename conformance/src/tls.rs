@@ -56,8 +56,8 @@ impl Authority {
         Ok(identity)
     }
 
-    /// Writes a certificate and its key as the mount of a Secret shows them: by a symlink to `version` of it, which
-    /// [`swap`](crate::handshake::swap) replaces.
+    /// Writes a certificate and its key as the mount of a Secret shows them: by a symlink to `version` of it,
+    /// which [`swap`](crate::handshake::swap) replaces.
     pub(crate) fn mount(&self, mount: &Path, version: &str) -> Result<Identity> {
         self.issue(&mount.join(version))?;
         symlink(version, mount.join("..data"))?;

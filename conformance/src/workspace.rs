@@ -11,7 +11,8 @@ use crate::step;
 use crate::tools::Provided;
 use crate::tools::Tool;
 
-/// Installs what later steps need, and says what this machine has no way to get.
+/// Installs what later steps need, says what this machine has no way to get, and has the release build begin
+/// beside the steps that need none.
 pub(crate) fn install(bench: &Bench) -> Result<String> {
     let (needed, mut missing) = (step::needed(), Vec::new());
     for tool in &needed {
@@ -19,6 +20,7 @@ pub(crate) fn install(bench: &Bench) -> Result<String> {
             missing.push(why);
         }
     }
+    bench.begin_to_build_larder();
     let here = needed.len() - missing.len();
     Ok(std::iter::once(format!("{here} of {} tools here", needed.len()))
         .chain(missing)

@@ -16,7 +16,8 @@ pub struct Identity {
     user: Option<Arc<str>>,
     grant: Grant,
     sign_in: SignIn,
-    /// When it is no longer that of whoever presented the credential; `None` while the credential is in force.
+    /// When it is no longer that of whoever presented the credential; `None` while the credential is in
+    /// force.
     until: Option<Instant>,
 }
 

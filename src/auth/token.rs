@@ -1,7 +1,7 @@
 //! `Token` and `TokenKey`: who somebody is and for what, signed, so that nobody has to be asked again.
 //!
-//! Tokens are made and checked by the same registry, so their form is nobody else's business: a JSON object and
-//! its HMAC-SHA256, each in base64, with a dot between them.
+//! Tokens are made and checked by the same registry, so their form is nobody else's business: a JSON object
+//! and its HMAC-SHA256, each in base64, with a dot between them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,8 +44,8 @@ pub enum TokenError {
     Expired,
 }
 
-/// How long a token counts at most. A transfer that began with one is never cut off by it, so it need not be long, and it
-/// is how long a user who was removed may still pull.
+/// How long a token counts at most. A transfer that began with one is never cut off by it, so it need not be
+/// long, and it is how long a user who was removed may still pull.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
 
 impl TokenKey {

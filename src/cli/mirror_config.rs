@@ -32,8 +32,8 @@ pub(super) struct Args {
     /// Where images come from that are no part of a release: the tree does not say
     #[arg(long, value_name = "HOST", default_value = "registry.redhat.io", value_parser = Host::parse)]
     origin: Host,
-    /// What to print; both mirror sets if nothing is named. Catalogs are named by the first `--registry` that is not local
-    /// to each node
+    /// What to print; both mirror sets if nothing is named. Catalogs are named by the first `--registry` that
+    /// is not local to each node
     #[arg(long, value_enum)]
     kind: Option<Kind>,
 }

@@ -35,8 +35,8 @@ enum Verb {
     Status(Status),
     /// Bring a release from an attached medium onto the disk, and have the peers take it
     ///
-    /// The server on this host does it, from the roots that it only reads. Where none runs: give both by `--root`, the
-    /// disk first.
+    /// The server on this host does it, from the roots that it only reads. Where none runs: give both by
+    /// `--root`, the disk first.
     Add(change::Add),
     /// Remove a release with all that no other release, tag or push under way needs, while clients pull
     Remove(change::Remove),

@@ -62,8 +62,8 @@ pub(super) struct Args {
     settings: Settings,
 }
 
-/// How many threads run connections at most. They move bytes that the kernel has ready, so few are enough, and the
-/// node's processors belong to others.
+/// How many threads run connections at most. They move bytes that the kernel has ready, so few are enough,
+/// and the node's processors belong to others.
 const MOST_THREADS: usize = 4;
 
 pub(super) fn run(args: Args, persona: Persona, matches: &ArgMatches) -> Result<Exit, Failure> {

@@ -37,8 +37,8 @@ pub(super) struct Settings {
     #[arg(value_name = "CONFIG", env = CONFIGURATION_PATH, hide_env_values = true)]
     config: Option<PathBuf>,
 
-    /// Where content lies: a directory, an ISO image, a block device, or the first part of a split image. May be
-    /// given again: reads look in all of them in order, writes go to the first writable directory
+    /// Where content lies: a directory, an ISO image, a block device, or the first part of a split image. May
+    /// be given again: reads look in all of them in order, writes go to the first writable directory
     #[arg(long, value_name = "PATH", env = "LARDER_ROOT", hide_env_values = true, help_heading = STORE)]
     root: Vec<PathBuf>,
     /// Change nothing: not one write is made
@@ -81,8 +81,8 @@ pub(super) struct Settings {
     /// Let these users of the htpasswd file administer: sync, releases, garbage collection [default: none]
     #[arg(long, value_name = "USER", env = "LARDER_ADMIN_USER", hide_env_values = true, help_heading = RIGHTS)]
     admin_user: Vec<String>,
-    /// How long a password that was changed in any of these files counts beside the new one, such as `30m`; at most `168h`.
-    /// Who is removed is out at once, and a restart ends it [default: 0s]
+    /// How long a password that was changed in any of these files counts beside the new one, such as `30m`;
+    /// at most `168h`. Who is removed is out at once, and a restart ends it [default: 0s]
     #[arg(long, value_name = "TIME", env = "LARDER_CREDENTIALS_OVERLAP", hide_env_values = true)]
     #[arg(help_heading = RIGHTS, value_parser = parse_overlap)]
     credentials_overlap: Option<Duration>,
@@ -96,7 +96,8 @@ pub(super) struct Settings {
     #[arg(long, value_name = "URL", env = "LARDER_PEER", hide_env_values = true, help_heading = PEERS)]
     #[arg(value_delimiter = ',')]
     peer: Vec<String>,
-    /// The authorities that sign the peers' certificates, PEM [default: the system's]. Read again when it changes
+    /// The authorities that sign the peers' certificates, PEM [default: the system's]. Read again when it
+    /// changes
     #[arg(long, value_name = "FILE", env = "LARDER_PEER_CA", hide_env_values = true, help_heading = PEERS)]
     peer_ca: Option<PathBuf>,
     /// A `.dockerconfigjson`; its entries are what the peers are shown. Read again when it changes

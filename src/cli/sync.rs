@@ -32,12 +32,14 @@ use bar::Bar;
 
 /// Make this store hold what other registries have
 ///
-/// Takes everything, or the named releases and repositories, from the registries at `--from`: other Larders, or any
-/// OCI registry. Only what is missing comes; tags appear last, when everything they need is here. The server on this
-/// host does the work, and goes on when this command is interrupted; with `--root` the command does it itself.
+/// Takes everything, or the named releases and repositories, from the registries at `--from`: other Larders,
+/// or any OCI registry. Only what is missing comes; tags appear last, when everything they need is here. The
+/// server on this host does the work, and goes on when this command is interrupted; with `--root` the command
+/// does it itself.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A registry to take from, such as `https://node-2:22625`. May be given again; none means the server's peers
+    /// A registry to take from, such as `https://node-2:22625`. May be given again; none means the server's
+    /// peers
     #[arg(long, value_name = "URL")]
     from: Vec<String>,
     /// A release to take, by its digest or by its bundle's name. May be given again
@@ -49,8 +51,8 @@ pub(super) struct Args {
     /// The most bytes a second, such as `50M`
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     rate: Option<NonZeroU64>,
-    /// The part of the time, in percent, in which something on the node may wait for storage before the sync steps
-    /// back, as the kernel measures it (PSI); none means no limit
+    /// The part of the time, in percent, in which something on the node may wait for storage before the sync
+    /// steps back, as the kernel measures it (PSI); none means no limit
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     disk_pressure: Option<Percent>,
     /// How many bytes of the disk to leave free, such as `10G` [default: 64M]

@@ -36,8 +36,8 @@ use crate::store::Store;
 
 /// Hash every blob, check every link, tag and manifest, and mend what is damaged if so asked
 ///
-/// Runs beside a server without disturbing it, at the lowest priority. Exits with 1 if a problem was found, mended or
-/// not. What cannot be mended is moved to ROOT/larder/quarantine, never deleted.
+/// Runs beside a server without disturbing it, at the lowest priority. Exits with 1 if a problem was found,
+/// mended or not. What cannot be mended is moved to ROOT/larder/quarantine, never deleted.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -48,10 +48,12 @@ pub(super) struct Args {
     /// Mend what the store itself tells how to mend
     #[arg(long)]
     repair: bool,
-    /// Mend from this directory, image or registry (`https://HOST:PORT`); repeatable. Registries are asked last
+    /// Mend from this directory, image or registry (`https://HOST:PORT`); repeatable. Registries are asked
+    /// last
     #[arg(long, value_name = "SOURCE")]
     repair_from: Vec<String>,
-    /// Where no server writes: the authorities that sign the registries' certificates, PEM [default: the system's]
+    /// Where no server writes: the authorities that sign the registries' certificates, PEM [default: the
+    /// system's]
     #[arg(long, value_name = "FILE", requires = "repair_from")]
     peer_ca: Option<PathBuf>,
     /// Where no server writes: a `.dockerconfigjson`; its entries are what the registries are shown

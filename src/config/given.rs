@@ -18,7 +18,8 @@ use crate::config::Setting;
 use crate::config::TlsVersion;
 use crate::config::UploadPurge;
 
-/// Settings that somebody gave; the rest is left to others. The fields are those of [`Config`](crate::config::Config).
+/// Settings that somebody gave; the rest is left to others. The fields are those of
+/// [`Config`](crate::config::Config).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is explained where it is in effect, in `Config`")]
 pub struct Given {

@@ -338,7 +338,8 @@ impl Error {
     }
 }
 
-/// When to present a credential again that could not be checked, in seconds: by then some of those before it are.
+/// When to present a credential again that could not be checked, in seconds: by then some of those before it
+/// are.
 const RETRY: u64 = 5;
 
 /// How many missing digests an error document names.

@@ -1,6 +1,7 @@
 //! `/v2/_larder/roots`: media that come and go.
 //!
-//! Knows the endpoints. Does not know what is in a root, or how one is read: that is `maintenance`'s and the store's.
+//! Knows the endpoints. Does not know what is in a root, or how one is read: that is `maintenance`'s and the
+//! store's.
 
 use std::path::Path;
 

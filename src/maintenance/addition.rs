@@ -1,8 +1,8 @@
 //! `Addition`: a release that is on its way from a medium onto the disk, noted where a power cut leaves it.
 //!
-//! Knows the note's form. It is there from before the first blob comes until the release is whole, or is removed: so a
-//! medium that is taken out, or power that goes, ends nothing, and whoever sees the medium next goes on. Does not know
-//! who that is.
+//! Knows the note's form. It is there from before the first blob comes until the release is whole, or is
+//! removed: so a medium that is taken out, or power that goes, ends nothing, and whoever sees the medium next
+//! goes on. Does not know who that is.
 
 use std::path::PathBuf;
 

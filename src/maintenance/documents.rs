@@ -1,7 +1,7 @@
 //! What upkeep is asked for and what it answers, as JSON documents.
 //!
-//! Knows their members, which programs rely on: new ones may come, none goes or changes. The server answers with them
-//! and the command line prints them, so that both say the same. Does not know how upkeep is done.
+//! Knows their members, which programs rely on: new ones may come, none goes or changes. The server answers
+//! with them and the command line prints them, so that both say the same. Does not know how upkeep is done.
 
 mod add;
 mod attach;

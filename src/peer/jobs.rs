@@ -1,7 +1,7 @@
 //! `Jobs`: the jobs of this node, one running at a time.
 //!
-//! Knows how a job is submitted, tried again, cancelled and remembered over a restart. Does not know what a run
-//! does.
+//! Knows how a job is submitted, tried again, cancelled and remembered over a restart. Does not know what a
+//! run does.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -92,8 +92,8 @@ pub enum Submitted {
 }
 
 impl Jobs {
-    /// No jobs yet. `peers` are asked where a job names nobody, and also where it does: whoever has a blob may
-    /// give it. To be called where jobs are to run.
+    /// No jobs yet. `peers` are asked where a job names nobody, and also where it does: whoever has a blob
+    /// may give it. To be called where jobs are to run.
     ///
     /// # Panics
     /// Outside a runtime.
@@ -124,8 +124,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// Begins a job, or finds it under way. When this returns it is remembered, or has ended: with nothing to do that is
-    /// quicker than any disk.
+    /// Begins a job, or finds it under way. When this returns it is remembered, or has ended: with nothing to
+    /// do that is quicker than any disk.
     ///
     /// # Errors
     /// There are no sources, the store is read-only, or the job cannot be remembered.
@@ -336,7 +336,8 @@ fn make_room(jobs: &mut BTreeMap<JobId, Entry>) {
     }
 }
 
-/// Whether the fault may pass without anybody asking again: a link comes back, space is made, a peer finishes.
+/// Whether the fault may pass without anybody asking again: a link comes back, space is made, a peer
+/// finishes.
 fn may_pass(error: &Error) -> bool {
     match error {
         Error::NoSpace { .. }

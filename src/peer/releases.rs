@@ -1,7 +1,7 @@
 //! `Releases`: what happens to releases on this node and on its peers, told in the words of the cluster's API.
 //!
-//! Knows what is being brought, removed and attached, and when each condition last changed. Does not know how a release
-//! is read from a store, copied or taken apart: that is `maintenance`'s.
+//! Knows what is being brought, removed and attached, and when each condition last changed. Does not know how
+//! a release is read from a store, copied or taken apart: that is `maintenance`'s.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -68,7 +68,8 @@ struct Inner {
 struct UnderWay {
     removing: BTreeSet<String>,
     adding: BTreeMap<String, CancellationToken>,
-    /// A removal that the last process did not finish: of the release itself nothing may be left that tells its name.
+    /// A removal that the last process did not finish: of the release itself nothing may be left that tells
+    /// its name.
     resumed: Option<Work>,
 }
 

@@ -1,8 +1,8 @@
 //! What a cluster must be told to pull a store's images from here.
 //!
-//! Knows ImageDigestMirrorSet, ImageTagMirrorSet and `registries.conf`, and the names that oc-mirror gives its own so
-//! that these take their place. Does not know who applies them. The tree does not say which host an image came from:
-//! a release's payload does for its components, for the rest the caller must.
+//! Knows ImageDigestMirrorSet, ImageTagMirrorSet and `registries.conf`, and the names that oc-mirror gives
+//! its own so that these take their place. Does not know who applies them. The tree does not say which host
+//! an image came from: a release's payload does for its components, for the rest the caller must.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -84,8 +84,9 @@ struct Scope {
 }
 
 impl Mirrors {
-    /// The mirrors that a store makes: of releases, whose components come from `sources` (as their payloads say), and
-    /// of every other repository, taken to come from `origin`. Each repository comes with whether clients ask for it by tag.
+    /// The mirrors that a store makes: of releases, whose components come from `sources` (as their payloads
+    /// say), and of every other repository, taken to come from `origin`. Each repository comes with whether
+    /// clients ask for it by tag.
     pub fn new<'a>(
         repositories: impl IntoIterator<Item = (&'a RepositoryName, bool)>,
         sources: &BTreeSet<String>,

@@ -73,9 +73,10 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_LIMIT: Duration = Duration::from_secs(15);
 
-/// How much the kernel may hold of what is sent to a client on this host, before its own doubling. Such a client is no
-/// distance away, and only ever falls asleep and is woken again while more is sent than it has taken: with the
-/// kernel's own buffer of up to 4 MiB a pulled byte costs six times as much, most of it for waking the client.
+/// How much the kernel may hold of what is sent to a client on this host, before its own doubling. Such a
+/// client is no distance away, and only ever falls asleep and is woken again while more is sent than it has
+/// taken: with the kernel's own buffer of up to 4 MiB a pulled byte costs six times as much, most of it for
+/// waking the client.
 const LOCAL_SEND_BUFFER: usize = 128 << 10;
 
 /// What a client is told that speaks plain HTTP to a TLS port, in the words of Go's server.

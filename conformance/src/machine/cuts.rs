@@ -1,9 +1,9 @@
-//! Power cuts: the machine is killed in the middle of pushes, copies and removals, its disk loses what was not flushed,
-//! and what was acknowledged must be there when it comes back.
+//! Power cuts: the machine is killed in the middle of pushes, copies and removals, its disk loses what was
+//! not flushed, and what was acknowledged must be there when it comes back.
 //!
-//! To cut often, the machine is not booted from power off each time: its memory is kept once, from a moment at which its
-//! disk was not attached, and every life begins there. Of the disk a life knows nothing but what is on it: it is
-//! plugged in, its file system is mounted and replays its journal, and Larder starts.
+//! To cut often, the machine is not booted from power off each time: its memory is kept once, from a moment
+//! at which its disk was not attached, and every life begins there. Of the disk a life knows nothing but what
+//! is on it: it is plugged in, its file system is mounted and replays its journal, and Larder starts.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -117,8 +117,8 @@ impl<'a> Cuts<'a> {
         Self { bench, system, memory, kept, random: Rng::with_seed(1), reach, tally }
     }
 
-    /// Cuts power until it was done as often as was wanted, or the time is over, but in pushes, a removal and a copy at
-    /// least; gives the machine as it is after the last cut, and what is to be said.
+    /// Cuts power until it was done as often as was wanted, or the time is over, but in pushes, a removal and
+    /// a copy at least; gives the machine as it is after the last cut, and what is to be said.
     pub(crate) fn run(mut self, guest: Guest, often: Often, clock: &mut Clock) -> Result<(Guest, String)> {
         self.keep_memory(guest)?;
         clock.tell("the machine's memory is kept, without its disk");
@@ -168,7 +168,8 @@ impl<'a> Cuts<'a> {
         Ok(format!("{found}; then in {kind}, {acknowledged} things acknowledged, {lost} blocks lost"))
     }
 
-    /// Lets the machine go on with its disk. Its clock shows the time: what was written in a life before is old.
+    /// Lets the machine go on with its disk. Its clock shows the time: what was written in a life before is
+    /// old.
     fn begin(&self, name: &str) -> Result<Guest> {
         let mut guest = self.system.hardware.resume(name, &self.memory)?;
         guest.plug_disk(&self.system.disk)?;

@@ -1,7 +1,7 @@
 //! Other ends: the unit under the cluster's own name, and `larder uninstall`.
 //!
-//! Knows what the cluster's daemon looks for: a directory, a port, and that it closes. What is done here is the last that
-//! is done to a machine.
+//! Knows what the cluster's daemon looks for: a directory, a port, and that it closes. What is done here is
+//! the last that is done to a machine.
 
 use std::time::Duration;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! `Guest`: a virtual machine that runs.
 //!
-//! Knows qemu's command line, its monitor, and the shell that the guest offers on a port of its own. Does not know what
-//! is installed in it, or what is asked of it.
+//! Knows qemu's command line, its monitor, and the shell that the guest offers on a port of its own. Does not
+//! know what is installed in it, or what is asked of it.
 
 use std::fs;
 use std::io::BufRead as _;
@@ -131,7 +131,8 @@ impl Hardware {
     }
 }
 
-/// No predictable names, since the network's one is known; nothing that only protects a guest from its neighbours.
+/// No predictable names, since the network's one is known; nothing that only protects a guest from its
+/// neighbours.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 root=/dev/vda rw quiet loglevel=4 systemd.show_status=0 \
     mitigations=off random.trust_cpu=on net.ifnames=0 rcupdate.rcu_expedited=1";
 

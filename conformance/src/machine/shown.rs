@@ -179,8 +179,8 @@ fn tray_opened(guest: &mut Guest) -> Result<String> {
     ))
 }
 
-/// Nothing is in the way of serving here, and of taking the release; stopped for this and started again, Larder has the
-/// disc again.
+/// Nothing is in the way of serving here, and of taking the release; stopped for this and started again,
+/// Larder has the disc again.
 fn fit_to_serve(guest: &mut Guest) -> Result<String> {
     guest.shell("systemctl stop larder.socket larder.service")?;
     guest.shell(&format!(
@@ -192,7 +192,8 @@ fn fit_to_serve(guest: &mut Guest) -> Result<String> {
     Ok("preflight is passed".into())
 }
 
-/// The conditions of a release that hold, as the cluster's daemon is told them; nothing where it is not known.
+/// The conditions of a release that hold, as the cluster's daemon is told them; nothing where it is not
+/// known.
 fn holding(endpoint: &Endpoint, bundle: &str) -> Result<String> {
     let told = told(endpoint, bundle)?;
     let holding = told.map(|it| node::holding(&it)).transpose()?.unwrap_or_default();

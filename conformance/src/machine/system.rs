@@ -1,7 +1,7 @@
 //! `System`: what is installed in the machine.
 //!
-//! Knows the base of Debian packages, which is made once and kept, and what is added to it: Larder's package, an
-//! administrator's files, and a disk with content. The scripts that do it lie in `conformance/machine`.
+//! Knows the base of Debian packages, which is made once and kept, and what is added to it: Larder's package,
+//! an administrator's files, and a disk with content. The scripts that do it lie in `conformance/machine`.
 
 use std::fs;
 use std::path::Path;
@@ -115,7 +115,8 @@ impl System {
         Ok((make_image(bench, SECOND, &tree)?, release))
     }
 
-    /// Every image of the payload's release can be pulled, byte for byte; its components beside whatever else is there.
+    /// Every image of the payload's release can be pulled, byte for byte; its components beside whatever else
+    /// is there.
     pub(crate) fn check_release(&self, endpoint: &Endpoint) -> Result<usize> {
         let payload = Payload::read()?;
         let mut requests =

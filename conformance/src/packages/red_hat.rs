@@ -1,7 +1,7 @@
 //! The RPM package: installed by rpm into a root file system of its own, and taken away again.
 //!
-//! Knows that Debian's rpm installs into any directory. That file system is of Debian packages, so what an RPM
-//! distribution's own systemd makes of the units is not shown.
+//! Knows that Debian's rpm installs into any directory. That file system is of Debian packages, so what an
+//! RPM distribution's own systemd makes of the units is not shown.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,8 +15,8 @@ use crate::machine;
 /// What is enabled once the package is installed.
 const ENABLED: [&str; 3] = ["larder.socket", "larder.service", "larder-scrub.timer"];
 
-/// Its scriptlets make the user and enable the units, what it brought is as it was packed, and nothing of that is left when
-/// it goes.
+/// Its scriptlets make the user and enable the units, what it brought is as it was packed, and nothing of
+/// that is left when it goes.
 pub(super) fn comes_and_goes(bench: &Bench, package: &Path) -> Result<()> {
     let root = bench.directory().join("rpm-root");
     let mut copy = Command::new("cp");

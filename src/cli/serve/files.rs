@@ -110,7 +110,8 @@ impl Files {
     }
 }
 
-/// The names by which a pull secret may know this registry: those that were given, and the address it listens on.
+/// The names by which a pull secret may know this registry: those that were given, and the address it listens
+/// on.
 fn host_names(auth: &Auth, listen: &ListenAddress) -> HostNames {
     let own = match listen {
         ListenAddress::Tcp { host: Host::Address(address), .. } => Some(address.to_string()),

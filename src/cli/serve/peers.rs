@@ -74,8 +74,8 @@ pub(in crate::cli) fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Failur
     config.peers.value.iter().map(parse).collect()
 }
 
-/// What is trusted and presented, by the files that are named, and followed with them; what they said before they changed
-/// counts for `overlap` beside that.
+/// What is trusted and presented, by the files that are named, and followed with them; what they said before
+/// they changed counts for `overlap` beside that.
 pub(in crate::cli) fn trust(
     ca: Option<PathBuf>,
     auth: Option<PathBuf>,
@@ -109,7 +109,8 @@ fn trusting(ca: Option<&[u8]>, auth: Option<&[u8]>) -> anyhow::Result<Trust> {
             }
             anyhow::ensure!(!roots.is_empty(), "holds no certificate");
         }
-        // Certificates of the system that cannot be read are not trusted; none at all leaves plain peers only.
+        // Certificates of the system that cannot be read are not trusted; none at all leaves plain peers
+        // only.
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
     let file = auth.map(AuthFile::parse).transpose()?.unwrap_or_default();

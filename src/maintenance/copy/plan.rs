@@ -186,8 +186,8 @@ impl<'a> Planner<'a> {
         Ok(false)
     }
 
-    /// All that a repository links and tags. Of two roots that say different things the first is right, as it is when
-    /// they are served.
+    /// All that a repository links and tags. Of two roots that say different things the first is right, as it
+    /// is when they are served.
     fn repository(&mut self, name: &RepositoryName) {
         for source in self.tree.sources() {
             for sight in Walk::repository(source, name) {

@@ -215,8 +215,8 @@ async fn a_release_that_lost_a_component_on_the_way_is_not_announced() {
     assert_verifies(to.path());
 }
 
-/// The source ends before a layer of etcd came: its image is not tagged, nor is the release, whose list cannot be read
-/// any more; what was whole is.
+/// The source ends before a layer of etcd came: its image is not tagged, nor is the release, whose list
+/// cannot be read any more; what was whole is.
 #[tokio::test]
 async fn a_source_that_goes_in_the_middle_announces_nothing() {
     const ETCD: &str = "sha256:edccef9de32bc60c4ce1b429f42a78f86e6a3b35e7fd0ced035375ee6bb26077";

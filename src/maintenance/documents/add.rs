@@ -85,8 +85,9 @@ pub enum AddError {
     Store(#[from] Error),
 }
 
-/// Brings a release from the roots that are only read onto the one that is written; `None` where none is. Whoever hangs
-/// up ends it, and the next one goes on where it was: until the release is whole it is remembered as an [`Addition`].
+/// Brings a release from the roots that are only read onto the one that is written; `None` where none is.
+/// Whoever hangs up ends it, and the next one goes on where it was: until the release is whole it is
+/// remembered as an [`Addition`].
 ///
 /// # Errors
 /// No medium has it, or the disk cannot be written.
@@ -138,7 +139,8 @@ async fn end(store: &Store, addition: Addition, fault: Option<Fault>) -> Result<
     };
     let noted = Addition { fault: Some(fault), ..addition }.keep(store).await;
     if let Err(error) = noted {
-        // On a disk that is full, say. That it is under way is noted already, and why it is not done is being told.
+        // On a disk that is full, say. That it is under way is noted already, and why it is not done is being
+        // told.
         tracing::warn!(error = %error, "what is in the way of a release cannot be noted");
     }
     Ok(())

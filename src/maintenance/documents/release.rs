@@ -47,8 +47,8 @@ pub struct RemoveReport {
     pub blobs: u64,
     /// Bytes that went.
     pub bytes: u64,
-    /// Bytes that only it needed and that stay, because they were used since or somebody counts on them: the next
-    /// collection takes them.
+    /// Bytes that only it needed and that stay, because they were used since or somebody counts on them: the
+    /// next collection takes them.
     pub spared_bytes: u64,
     /// Repositories in which something cannot be read: nothing that they link went.
     pub kept_whole: Vec<super::KeptWhole>,

@@ -1,7 +1,7 @@
 //! A release comes from a medium: when somebody asks for it, and again when what was in the way is gone.
 //!
-//! Knows that it is carried on whoever hangs up, until the shutdown, and that removing a release gives it up. Does not
-//! know how it is copied.
+//! Knows that it is carried on whoever hangs up, until the shutdown, and that removing a release gives it up.
+//! Does not know how it is copied.
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -47,8 +47,8 @@ impl Releases {
         self.carry(request, Cause::Asked).await
     }
 
-    /// Goes on with the releases that were interrupted on their way from a medium, as far as one that is attached has
-    /// them. To be called when something was attached.
+    /// Goes on with the releases that were interrupted on their way from a medium, as far as one that is
+    /// attached has them. To be called when something was attached.
     pub fn go_on_soon(&self) {
         if let Some(jobs) = &self.inner.jobs {
             let releases = self.clone();

@@ -119,9 +119,10 @@ impl Plain {
         self.poll_send(&[IoSlice::new(bytes.get(..count).unwrap_or_default())], More::No, cx)
     }
 
-    /// After a window that went out in part: has the next write wait until there is room for a good part of the rest
-    /// (`tcp(7)` calls a socket writable with a third of its buffer free). While the client takes bytes on another
-    /// processor there is room for a packet or two at any time, and each of those would be a system call.
+    /// After a window that went out in part: has the next write wait until there is room for a good part of
+    /// the rest (`tcp(7)` calls a socket writable with a third of its buffer free). While the client takes
+    /// bytes on another processor there is room for a packet or two at any time, and each of those would be a
+    /// system call.
     fn wait_for_room(&self) {
         let is_full = |socket: &TcpStream| {
             let mut socket = [PollFd::new(socket, PollFlags::OUT)];

@@ -50,8 +50,8 @@ impl Kept {
         });
     }
 
-    /// Images that are about to be deleted, the oldest; what becomes of them and of their blobs is not known until that is
-    /// acknowledged.
+    /// Images that are about to be deleted, the oldest; what becomes of them and of their blobs is not known
+    /// until that is acknowledged.
     pub(super) fn give_up(&mut self) -> Vec<(&'static str, String, Content)> {
         let images = self.things.iter().filter(|it| matches!(it, Acknowledged::Tag(..))).count();
         let count = (images / ONE_OF).min(VICTIMS);

@@ -37,8 +37,9 @@ pub(super) struct Cut {
     pub(super) acknowledged: usize,
 }
 
-/// For how long a removal or a copy goes on, in milliseconds, before power is cut: it is to be in its middle, and how long
-/// it takes depends on what emulates the machine and on what else that has to do. So this is learnt.
+/// For how long a removal or a copy goes on, in milliseconds, before power is cut: it is to be in its middle,
+/// and how long it takes depends on what emulates the machine and on what else that has to do. So this is
+/// learnt.
 #[derive(Debug)]
 pub(super) struct Reach {
     remove: u64,

@@ -1,5 +1,5 @@
-//! The disc is pulled out while its release is copied: the release is Degraded, nothing else is disturbed, and it goes
-//! on by itself when the disc is back.
+//! The disc is pulled out while its release is copied: the release is Degraded, nothing else is disturbed,
+//! and it goes on by itself when the disc is back.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;

@@ -45,8 +45,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// An image of a release with all that it points at, as far as its repository lists it: of an index, the platforms
-    /// that were mirrored.
+    /// An image of a release with all that it points at, as far as its repository lists it: of an index, the
+    /// platforms that were mirrored.
     fn member(&mut self, member: &Member) -> Result<(), Error> {
         let mut pending = vec![member.digest];
         while let Some(manifest) = pending.pop() {
