@@ -118,9 +118,29 @@ impl System {
     /// Every image of the payload's release can be pulled, byte for byte; its components beside whatever else
     /// is there.
     pub(crate) fn check_release(&self, endpoint: &Endpoint) -> Result<usize> {
+        self.check_within(endpoint, "openshift/release-")
+    }
+
+    /// Nobody can see the bundle, nor the release's image unless that is whole: its tag is written right before
+    /// the bundle's, and is removed right after it.
+    pub(crate) fn check_unseen(&self, endpoint: &Endpoint) -> Result<()> {
+        ensure!(!is_seen(endpoint, release::BUNDLES)?, "the bundle is seen, and the release is not whole");
+        if !is_seen(endpoint, release::IMAGES)? {
+            return Ok(());
+        }
+        match self.check_within(endpoint, release::IMAGES) {
+            // What was being removed may have gone while it was looked at.
+            Err(error) if is_seen(endpoint, release::IMAGES)? => {
+                Err(error.context("the release's image is seen, and the release is not whole"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The payload's repositories whose names begin so, and the components of its release.
+    fn check_within(&self, endpoint: &Endpoint, prefix: &str) -> Result<usize> {
         let payload = Payload::read()?;
-        let mut requests =
-            payload::check_repositories(endpoint, &payload, "openshift/release-", &self.on_disc)?;
+        let mut requests = payload::check_repositories(endpoint, &payload, prefix, &self.on_disc)?;
         let name = release::COMPONENTS;
         let components = payload.repositories.get(name).context("the payload has components")?;
         for (tag, digest) in &components.tags {
@@ -132,21 +152,17 @@ impl System {
         Ok(requests)
     }
 
-    /// Nobody can see the payload's release.
-    pub(crate) fn check_unseen(&self, endpoint: &Endpoint) -> Result<()> {
-        for repository in [release::IMAGES, release::BUNDLES] {
-            let list = endpoint.get(&format!("/v2/{repository}/tags/list"))?.expect_any(&[200, 404])?;
-            let is_empty = list.status == 404 || strings(&list.json()?, "tags").is_empty();
-            ensure!(is_empty, "{repository} is seen, and the release is not whole: {:?}", list.text());
-        }
-        Ok(())
-    }
-
     /// Larder in the machine, over TLS, as the user that may push.
     pub(crate) fn endpoint(&self, guest: &Guest) -> Endpoint {
         let plain = Endpoint::plain(guest.registry).as_user(credentials::USER, credentials::PASSWORD);
         Endpoint { tls: Some(Arc::clone(&self.client)), ..plain }
     }
+}
+
+/// Whether a repository has a tag.
+fn is_seen(endpoint: &Endpoint, repository: &str) -> Result<bool> {
+    let list = endpoint.get(&format!("/v2/{repository}/tags/list"))?.expect_any(&[200, 404])?;
+    Ok(list.status == 200 && !strings(&list.json()?, "tags").is_empty())
 }
 
 /// The kept base, made if it is not there.
