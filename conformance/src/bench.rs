@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -46,6 +47,7 @@ struct Shared {
     target: PathBuf,
     larder: OnceCell<PathBuf>,
     building: RefCell<Option<JoinHandle<Result<Finished>>>>,
+    began: Instant,
 }
 
 impl Bench {
@@ -64,7 +66,14 @@ impl Bench {
             .context("--larder")?
             .map_or_else(OnceCell::new, OnceCell::from);
         Ok(Self {
-            shared: Rc::new(Shared { against, tools, target, larder, building: RefCell::default() }),
+            shared: Rc::new(Shared {
+                against,
+                tools,
+                target,
+                larder,
+                building: RefCell::default(),
+                began: began(),
+            }),
             directory,
         })
     }
@@ -92,6 +101,16 @@ impl Bench {
     /// Which registry is under test.
     pub(crate) fn against(&self) -> Kind {
         self.shared.against
+    }
+
+    /// The executable of Larder, if it is built.
+    pub(crate) fn larder_here(&self) -> Option<PathBuf> {
+        self.shared.larder.get().cloned()
+    }
+
+    /// When all of this run began.
+    pub(crate) fn began(&self) -> Instant {
+        self.shared.began
     }
 
     /// Starts the registry under test.
@@ -131,15 +150,15 @@ impl Bench {
         environment: &[(&str, &str)],
     ) -> Result<Finished> {
         let mut cargo = cargo(arguments);
+        if self.shared.building.borrow().is_some() {
+            cargo = yielding(&cargo);
+        }
         cargo.envs(environment.iter().copied());
         process::run(&cargo, &self.directory.join(format!("{name}.log")), BUILD_LIMIT)
     }
 
     fn larder(&self) -> Result<PathBuf> {
-        match self.shared.larder.get() {
-            Some(path) => Ok(path.clone()),
-            None => self.build_larder(),
-        }
+        self.larder_here().map_or_else(|| self.build_larder(), Ok)
     }
 
     /// Begins to build Larder as it is shipped, which others need not wait for yet: half of the time that
@@ -177,10 +196,39 @@ fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
+/// The same command, giving way to the release build: of what that takes, half is one processor's alone, and
+/// is to begin as soon as it can.
+fn yielding(command: &Command) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "10"]).arg(command.get_program()).args(command.get_args());
+    nice.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    if let Some(directory) = command.get_current_dir() {
+        nice.current_dir(directory);
+    }
+    nice
+}
+
 /// The root of the workspace.
 pub(crate) fn source() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest)
+}
+
+/// When this process began. It was cargo first, which built the harness and became it.
+fn began() -> Instant {
+    let now = Instant::now();
+    age().and_then(|age| now.checked_sub(age)).unwrap_or(now)
+}
+
+/// How old this process is: proc_pid_stat(5) counts its start, field 22, in ticks since the machine's.
+fn age() -> Option<Duration> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name, field 2, may hold anything but ends with the last parenthesis.
+    let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse::<u64>().ok()?;
+    let up = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse::<f64>().ok()?;
+    let started =
+        Duration::from_secs(started) / u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+    Duration::try_from_secs_f64(up).ok()?.checked_sub(started)
 }
 
 /// How much of something is wanted, where the environment says.
@@ -193,4 +241,15 @@ fn cache() -> Result<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     Ok(base.or_else(home).context("neither HOME nor XDG_CACHE_HOME is set")?.join("larder-conformance"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_run_is_as_old_as_its_process() {
+        let age = age().unwrap();
+        assert!(age < Duration::from_secs(3600), "{age:?}");
+    }
 }

@@ -29,13 +29,12 @@ mod system;
 
 pub(crate) use system::base;
 
-/// How often power is cut in the short form, and after how long no more than the least: what does not fit is
-/// said. What comes after the last cut takes as long as one more.
-const FEW_CUTS: usize = 8;
-const BUDGET: Duration = Duration::from_secs(55);
-
-/// How often it is cut in the long form.
+/// How often it is cut: as often as this, or as there is time for where it is one step of many.
 const CUTS: usize = 20;
+
+/// How old a whole run may be when power is cut for the last time: what comes after that takes as long as one
+/// more, and all of it is to fit into a quarter of an hour.
+const BUDGET: Duration = Duration::from_secs(13 * 60 + 30);
 
 /// How often it is cut when somebody asks for it.
 const MANY_CUTS: usize = 200;
@@ -50,9 +49,9 @@ const SHORT: usize = 1 << 20;
 const LEFT_OUT: &str = "systemd-analyze, kTLS, podman, the kernel's isofs, a killed server, discs pulled out in the \
     middle of a pull and of a copy, preflight, iri-registry.service, uninstall: `cargo conformance machine` shows them";
 
-/// Boots, takes a release from a disc, and is cut off a few times.
+/// Boots, takes a release from a disc, and is cut off as often as the run has time for.
 pub(crate) fn boots_and_upgrades(bench: &Bench) -> Result<String> {
-    let told = upgraded_and_cut(bench, FEW_CUTS, Some(BUDGET))?;
+    let told = upgraded_and_cut(bench, CUTS, Some(bench.began() + BUDGET))?;
     report::tell(&format!("NOT SHOWN: {LEFT_OUT}"));
     Ok(told)
 }
@@ -63,12 +62,12 @@ pub(crate) fn cut_often(bench: &Bench) -> Result<String> {
     upgraded_and_cut(bench, cuts, None)
 }
 
-fn upgraded_and_cut(bench: &Bench, cuts: usize, budget: Option<Duration>) -> Result<String> {
+fn upgraded_and_cut(bench: &Bench, cuts: usize, until: Option<Instant>) -> Result<String> {
     let mut clock = Clock::start();
     let system = System::make(bench, SHORT, &mut clock)?;
     let shown = |shown: Shown<'_>, guest: &mut Guest, clock: &mut Clock| shown.upgrade(guest, clock);
     let guest = booted(bench, &system, &mut clock, shown)?;
-    let often = Often { wanted: cuts, until: budget.map(|budget| clock.began + budget) };
+    let often = Often { wanted: cuts, until };
     let (_guest, told) = Cuts::new(bench, &system).run(guest, often, &mut clock)?;
     Ok(format!("{told}; {:.0} s", clock.began.elapsed().as_secs_f32()))
 }

@@ -10,12 +10,14 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::bench::Bench;
+use crate::beside::Beside;
 use crate::report::Report;
 use crate::server::Kind;
 use crate::step::Step;
 
 mod access;
 mod bench;
+mod beside;
 mod checks;
 mod client;
 mod clients;
@@ -100,8 +102,13 @@ fn start(cli: Cli) -> Result<ExitCode> {
 
 fn run(bench: &Bench, steps: &[&'static Step]) -> Report {
     let mut report = Report::default();
+    let mut beside = Beside::new(steps);
     for step in steps {
-        report.record(step, || step.run(bench));
+        // As soon as a step before has built it.
+        if let Some(larder) = bench.larder_here() {
+            beside.begin(bench, larder);
+        }
+        report.record(step, || beside.ended(step).unwrap_or_else(|| step.run(bench)));
     }
     report
 }

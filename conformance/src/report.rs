@@ -5,11 +5,11 @@
 #![expect(clippy::print_stdout, reason = "the report is the harness's data, and this is where it is printed")]
 
 use std::time::Duration;
-use std::time::Instant;
 
 use anyhow::Error;
 
 use crate::step::CAUSE;
+use crate::step::Ended;
 use crate::step::Outcome;
 use crate::step::Step;
 
@@ -33,11 +33,9 @@ struct Line {
 
 impl Report {
     /// Runs a step and keeps how it ended.
-    pub(crate) fn record(&mut self, step: &'static Step, run: impl FnOnce() -> Outcome) {
+    pub(crate) fn record(&mut self, step: &'static Step, run: impl FnOnce() -> Ended) {
         println!("==> {}: {}", step.name, step.shows);
-        let began = Instant::now();
-        let outcome = run();
-        let elapsed = began.elapsed();
+        let Ended { outcome, elapsed } = run();
         if let Outcome::Failed(error) = &outcome {
             println!("{error}");
         }

@@ -1,8 +1,10 @@
-//! The steps: what each shows, what it needs, and how it ends.
+//! The steps: what each shows, what it needs, how it spends its time, and how it ends.
 //!
 //! Knows the table and nothing of any step's work.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Error;
 use anyhow::Result;
@@ -44,8 +46,28 @@ pub(crate) struct Step {
     pub(crate) name: &'static str,
     /// What it shows, in one line.
     pub(crate) shows: &'static str,
+    /// How it spends its time.
+    pub(crate) pace: Pace,
     needs: &'static [Tool],
     run: fn(&Bench) -> Result<String>,
+}
+
+/// How a step spends its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At work: another step beside it would make both late.
+    Works,
+    /// Mostly waiting, for what takes its time whatever else is done: it runs beside others.
+    Waits,
+}
+
+/// What became of a step.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// How long it took.
+    pub(crate) elapsed: Duration,
 }
 
 /// How a step ended.
@@ -91,7 +113,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("medium", "a medium that loses its end while it is served", &[], damage::lost),
     step("requests", "requests that mean no good", &[], hostile::requests),
     step("links", "links in the tree that lead out of it", &[], hostile::planted_links),
-    step("crowd", "ten thousand connections, and headers without end", &[], hostile::crowd),
+    step("crowd", "ten thousand connections, and headers without end", &[], hostile::crowd).waits(),
     step("load", "4 clients, 4 layers at once, through a network that breaks", &[], load::pushed_through_bad_weather),
     step("kill", "SIGKILL at many moments of a push", &[], crash::killed),
     step("second-writer", "two writers on one root", &[], crash::second_writer),
@@ -102,7 +124,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("crane", "crane pushes, lists, pulls, copies by digest, deletes", &[Tool::Crane], clients::crane),
     step("oras", "oras the same, with what refers to an image", &[Tool::Oras], clients::oras),
     step("regctl", "regctl the same, tags and manifests apart", &[Tool::Regctl], clients::regctl),
-    step("password", "htpasswd: 401 first, and a file that changes", &[], access::password),
+    step("password", "htpasswd: 401 first, and a file that changes", &[], access::password).waits(),
     step("pull-secret", "a pull secret pulls, and may not push", &[], access::pull_secret),
     step("token", "anonymous pull with authenticated push", &[Tool::Skopeo, Tool::Podman, Tool::Crane], access::token),
     step("drop-in", "in distribution's place", &[], dropin::in_its_place),
@@ -115,12 +137,14 @@ pub(crate) const STEPS: &[Step] = &[
     step("removal-kill", "SIGKILL at several moments of a removal", &[], collection::removal_killed),
     step("collection-race", "pushes race garbage collection", &[], collection::race),
     step("very-many", "thousands of manifests, in bounded memory", &[], collection::very_many),
-    step("nodes", "three nodes: killed, cut off, corrupted, filled up", &[Tool::Iproute, Tool::Distribution2], nodes::three),
+    step("nodes", "three nodes: killed, cut off, corrupted, filled up", &[Tool::Iproute, Tool::Distribution2], nodes::three).waits(),
     step("eight-nodes", "eight nodes filled from one", &[Tool::Iproute], nodes::eight),
     step("tls", "versions, groups, protocols", &[], handshake::negotiated),
     step("tls-keys", "every form of private key", &[Tool::Openssl], handshake::keys),
-    step("tls-reload", "a new certificate without a restart", &[], handshake::reloaded),
+    step("tls-reload", "a new certificate without a restart", &[], handshake::reloaded).waits(),
     step("rotation", "certificate, authority, htpasswd and pull secret replaced under pulls and a sync", &[], rotation::under_load),
+    // Last, since it makes as many power cuts as there is time left for.
+    step("boot", "a virtual machine: boot, a release from a disc to the disk, power cuts", MACHINE, machine::boots_and_upgrades),
 ];
 
 /// Steps that run only when they are named: what they show takes minutes, and a machine that does nothing
@@ -134,7 +158,6 @@ pub(crate) const ON_REQUEST: &[Step] = &[
     step("packages", "deb, rpm, an image without an engine, and a bill of materials", PACKAGES, packages::made),
     step("deny", "licences, doubles and sources of what is built in", &[Tool::CargoDeny], workspace::deny),
     step("reproducible", "two builds in two places, the same bytes", REPRODUCIBLE, reproducible::twice),
-    step("boot", "a virtual machine: boot, a release from a disc to the disk, a few power cuts", MACHINE, machine::boots_and_upgrades),
     step("machine", "the machine whole: a disc that comes and goes, kTLS, podman, 20 power cuts, uninstall", MACHINE, machine::boots),
     step("cut-often", "a virtual machine, and 200 power cuts", MACHINE, machine::cut_often),
 ];
@@ -155,15 +178,20 @@ const fn step(
     needs: &'static [Tool],
     run: fn(&Bench) -> Result<String>,
 ) -> Step {
-    Step { name, shows, needs, run }
+    Step { name, shows, pace: Pace::Works, needs, run }
 }
 
 impl Step {
+    const fn waits(self) -> Self {
+        Self { pace: Pace::Waits, ..self }
+    }
+
     /// Provides what the step needs, and runs it in an empty directory of its own.
     ///
     /// Under `CI=true` nothing may be left out: what is missing is a failure there.
-    pub(crate) fn run(&self, bench: &Bench) -> Outcome {
-        match bench.tools().provide_all(self.needs) {
+    pub(crate) fn run(&self, bench: &Bench) -> Ended {
+        let began = Instant::now();
+        let outcome = match bench.tools().provide_all(self.needs) {
             Err(error) => Outcome::Failed(tell(&error)),
             Ok(Provided::Missing(why)) if in_ci() => {
                 Outcome::Failed(format!("nothing may be left out in CI: {why}"))
@@ -173,7 +201,13 @@ impl Step {
                 Ok(summary) => Outcome::Passed(summary),
                 Err(error) => Outcome::Failed(tell(&error)),
             },
-        }
+        };
+        Ended { outcome, elapsed: began.elapsed() }
+    }
+
+    /// Whether everything that the step needs is here, after an attempt to provide it.
+    pub(crate) fn is_provided(&self, bench: &Bench) -> bool {
+        matches!(bench.tools().provide_all(self.needs), Ok(Provided::Here))
     }
 }
 

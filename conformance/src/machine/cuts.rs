@@ -33,8 +33,8 @@ use life::Reach;
 mod kept;
 mod life;
 
-/// How often power is cut however long everything before took: in pushes, a removal and a copy.
-const LEAST: usize = 3;
+/// How often power is cut however long everything before took: once for each kind.
+const LEAST: usize = Kind::ALL.len();
 
 /// How long Larder may take to be back.
 const BACK: Duration = Duration::from_secs(60);
@@ -117,15 +117,16 @@ impl<'a> Cuts<'a> {
         Self { bench, system, memory, kept, random: Rng::with_seed(1), reach, tally }
     }
 
-    /// Cuts power until it was done as often as was wanted, or the time is over, but in pushes, a removal and
-    /// a copy at least; gives the machine as it is after the last cut, and what is to be said.
+    /// Cuts power until it was done as often as was wanted, or the time is over, but once for each kind at
+    /// least; gives the machine as it is after the last cut, and what is to be said.
     pub(crate) fn run(mut self, guest: Guest, often: Often, clock: &mut Clock) -> Result<(Guest, String)> {
         self.keep_memory(guest)?;
         clock.tell("the machine's memory is kept, without its disk");
-        for (done, kind) in Kind::ALL.into_iter().cycle().take(often.wanted).enumerate() {
+        for done in 0..often.wanted {
             if done >= LEAST && often.until.is_some_and(|until| Instant::now() >= until) {
                 break;
             }
+            let kind = self.tally.rarest();
             let told = self.live(kind).with_context(|| format!("life {done}: {kind:?}"))?;
             clock.tell(&format!("cut {}: {told}", done + 1));
         }
@@ -155,7 +156,8 @@ impl<'a> Cuts<'a> {
         let mut guest = self.begin("cut")?;
         let endpoint = Endpoint::plain(guest.registry);
         let is_here = self.check(&mut guest, &endpoint)?;
-        let script = prepare(self.system, kind, &mut guest, is_here)?;
+        let prepared = prepare(self.system, kind, &mut guest, is_here);
+        let script = self.or_journal(&mut guest, prepared)?;
         if kind == Kind::Collect {
             self.kept.forget_what_is_garbage();
         }
@@ -174,20 +176,23 @@ impl<'a> Cuts<'a> {
         let mut guest = self.system.hardware.resume(name, &self.memory)?;
         guest.plug_disk(&self.system.disk)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-        if let Err(error) = guest.until(BACK, &format!("date --set=@{now} >/dev/null; {START}")) {
-            super::keep_journal(self.bench, &mut guest, "journal-of-the-failed.txt");
-            return Err(error);
-        }
+        let started = guest.until(BACK, &format!("date --set=@{now} >/dev/null; {START}"));
+        self.or_journal(&mut guest, started)?;
         Ok(guest)
+    }
+
+    /// Leaves the machine's journal where something went wrong in it.
+    fn or_journal<T>(&self, guest: &mut Guest, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            super::keep_journal(self.bench, guest, "journal-of-the-failed.txt");
+        }
+        result
     }
 
     /// What was acknowledged is there, and the release is whole or cannot be seen; gives which.
     fn check(&mut self, guest: &mut Guest, endpoint: &Endpoint) -> Result<bool> {
-        let checked = self.look(guest, endpoint);
-        if checked.is_err() {
-            super::keep_journal(self.bench, guest, "journal-of-the-failed.txt");
-        }
-        let is_here = checked.context("what the last cut left")?;
+        let looked = self.look(guest, endpoint);
+        let is_here = self.or_journal(guest, looked).context("what the last cut left")?;
         if let Some(last) = self.tally.0.last_mut() {
             last.is_left = Some(is_here);
         }
@@ -261,6 +266,16 @@ fn bring(system: &System, guest: &mut Guest) -> Result<()> {
 }
 
 impl Tally {
+    /// What power was cut in least often, and so is next: a cut that came too late for a removal counts among
+    /// the pushes, and the removal's turn comes again.
+    fn rarest(&self) -> Kind {
+        Kind::ALL.into_iter().min_by_key(|kind| self.of(*kind)).unwrap_or(Kind::Push)
+    }
+
+    fn of(&self, kind: Kind) -> usize {
+        self.0.iter().filter(|it| it.kind == kind).count()
+    }
+
     fn lost(&self) -> usize {
         self.0.iter().map(|it| it.lost).sum()
     }
@@ -274,7 +289,7 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for kind in Kind::ALL {
-            write!(f, "{} in {}, ", self.0.iter().filter(|it| it.kind == kind).count(), kind.in_words())?;
+            write!(f, "{} in {}, ", self.of(kind), kind.in_words())?;
         }
         let (gone, begun) = (self.left(Kind::Remove, false), self.left(Kind::Remove, true));
         write!(f, "of the removals {gone} were gone on with and {begun} had not begun, ")?;

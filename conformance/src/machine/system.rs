@@ -75,6 +75,10 @@ pub(crate) struct System {
 impl System {
     /// Makes a machine of this run's Larder, with a disc whose longest blob has so many bytes.
     pub(crate) fn make(bench: &Bench, longest: usize, clock: &mut Clock) -> Result<Self> {
+        ensure!(
+            rustix::process::getuid().is_root(),
+            "only root can make a machine of Debian packages: run this step as root"
+        );
         let base = base(bench)?;
         clock.tell("base of Debian packages");
         let package = packages::deb(bench)?;

@@ -48,7 +48,7 @@ pub(super) struct Reach {
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { remove: 2_500, copy: 2_500 }
+        Self { remove: 1_200, copy: 1_800 }
     }
 }
 
