@@ -20,8 +20,9 @@ use crate::step::Outcome;
 use crate::step::Pace;
 use crate::step::Step;
 
-/// The longest that one of them is waited for: each has limits of its own, which are shorter.
-const LIMIT: Duration = Duration::from_secs(10 * 60);
+/// The longest that one of them is waited for: each has limits of its own, which are shorter even where the
+/// packages of a machine are to be fetched first.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// The steps of a run that wait.
 #[derive(Debug)]

@@ -29,6 +29,9 @@ mod system;
 
 pub(crate) use system::base;
 
+/// What its lines begin with.
+const NAME: &str = "machine";
+
 /// How often it is cut: as often as this, or as there is time for where it is one step of many.
 const CUTS: usize = 20;
 
@@ -52,7 +55,7 @@ const LEFT_OUT: &str = "systemd-analyze, kTLS, podman, the kernel's isofs, a kil
 /// Boots, takes a release from a disc, and is cut off as often as the run has time for.
 pub(crate) fn boots_and_upgrades(bench: &Bench) -> Result<String> {
     let told = upgraded_and_cut(bench, CUTS, Some(bench.began() + BUDGET))?;
-    report::tell(&format!("NOT SHOWN: {LEFT_OUT}"));
+    report::tell(NAME, &format!("NOT SHOWN: {LEFT_OUT}"));
     Ok(told)
 }
 
@@ -124,7 +127,7 @@ impl Clock {
     /// Something is done.
     pub(crate) fn tell(&mut self, what: &str) {
         let (whole, part) = (self.began.elapsed().as_secs_f32(), self.last.elapsed().as_secs_f32());
-        report::tell(&format!("{whole:6.1} s  (+{part:.1})  {what}"));
+        report::tell(NAME, &format!("{whole:6.1} s  (+{part:.1})  {what}"));
         self.last = Instant::now();
     }
 }

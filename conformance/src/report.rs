@@ -13,9 +13,9 @@ use crate::step::Ended;
 use crate::step::Outcome;
 use crate::step::Step;
 
-/// Tells of a part of a step that takes long.
-pub(crate) fn tell(line: &str) {
-    println!("    {line}");
+/// Tells of a part of a step that takes long. Such a step runs beside others, so its lines say whose they are.
+pub(crate) fn tell(step: &str, line: &str) {
+    println!("    {step}: {line}");
 }
 
 /// The steps that ran, in order.

@@ -134,11 +134,9 @@ impl<'a> Cuts<'a> {
         let guest = self.end().context("after the last cut")?;
         clock.tell("after the last cut everything acknowledged is there, and the release can be copied");
         if done < often.wanted {
-            report::tell(&format!(
-                "NOT SHOWN: {} of {} power cuts did not fit; `cargo conformance cut-often` makes them",
-                often.wanted - done,
-                often.wanted
-            ));
+            let (left, wanted) = (often.wanted - done, often.wanted);
+            let why = "did not fit; `cargo conformance cut-often` makes them";
+            report::tell(super::NAME, &format!("NOT SHOWN: {left} of {wanted} power cuts {why}"));
         }
         ensure!(self.tally.lost() > 0, "{done} cuts, and nothing lost: nothing was shown");
         Ok((guest, format!("{done} power cuts ({}); {} all there", self.tally, self.kept)))
