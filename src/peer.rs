@@ -51,6 +51,7 @@ pub use progress::Arrival;
 pub use progress::Counts;
 pub use progress::SourceCount;
 pub use pull_through::PeerPullThrough;
+pub use releases::ConditionDocument;
 pub use releases::PeerReleases;
 pub use releases::ReleaseDocument;
 pub use releases::ReleaseList;

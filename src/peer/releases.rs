@@ -33,6 +33,7 @@ mod document;
 mod facts;
 mod transitions;
 
+pub use document::ConditionDocument;
 pub use document::PeerReleases;
 pub use document::ReleaseDocument;
 pub use document::ReleaseList;
