@@ -162,7 +162,7 @@ async fn push_release(node: &Node, seed: u64) -> Digest {
     let base = noise(seed, 300_000);
     let release =
         push_image(node, "openshift/release-images", "placeholder", std::slice::from_ref(&base)).await;
-    let tag = Tag::parse(&release.hex().to_string()).unwrap();
+    let tag = Tag::parse(release.hex().as_ref()).unwrap();
     let writer = node.store.writer().unwrap();
     writer.put_tag(&name("openshift/release-images"), &tag, &release).await.unwrap();
     writer.delete_tag(&name("openshift/release-images"), &Tag::parse("placeholder").unwrap()).await.unwrap();
@@ -353,7 +353,7 @@ async fn push_listed_release(node: &Node, version: &str, more: &[Digest]) -> Dig
     let writer = node.store.writer().unwrap();
     let tag = |text: &str| Tag::parse(text).unwrap();
     let images = name("openshift/release-images");
-    writer.put_tag(&images, &tag(&release.hex().to_string()), &release).await.unwrap();
+    writer.put_tag(&images, &tag(release.hex().as_ref()), &release).await.unwrap();
     writer.delete_tag(&images, &tag("placeholder")).await.unwrap();
     for (component, digest) in listed {
         let components = name("openshift/release");
@@ -371,7 +371,7 @@ async fn a_release_by_any_of_its_names() {
     let other = push_listed_release(&source, "4.22.0", &[]).await;
     let release = push_listed_release(&source, "4.22.1", &[]).await;
     let bundle = "ocp-release-bundle-4.22.1-x86_64";
-    for called in ["4.22.1", bundle, &release.hex().to_string(), &release.to_string()] {
+    for called in ["4.22.1", bundle, release.hex().as_ref(), &release.to_string()] {
         let empty = node(&[]).await;
         let request = JobRequest { releases: vec![called.to_owned()], ..from(source.address) };
         assert_eq!(sync(&empty, request).await, State::Complete, "{called}");

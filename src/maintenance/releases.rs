@@ -122,7 +122,7 @@ pub async fn lacks(store: &Store, image: Digest) -> Result<Vec<Missing>, Error> 
             attachments: vec![],
         };
         let Ok(payload) = survey.payload(&image)? else { return Ok(Vec::new()) };
-        let tag = Tag::parse(&image.hex().to_string()).ok();
+        let tag = Tag::parse(image.hex().as_ref()).ok();
         let Some(tag) = tag else { return Ok(Vec::new()) };
         let release = Release { image: Tagged { tag, digest: image }, components: BTreeMap::new() };
         let mut found = Found::default();

@@ -72,14 +72,14 @@ impl Selection {
             BUNDLES => self.bundles.contains(tag),
             RELEASE_IMAGES => {
                 self.tags.contains(tag)
-                    || self.releases.iter().any(|it| tag.as_str().contains(&it.hex().to_string()))
+                    || self.releases.iter().any(|it| tag.as_str().contains(it.hex().as_ref()))
             }
             COMPONENTS => {
                 let begins = |release: &str| {
                     tag.as_str().strip_prefix(release).is_some_and(|rest| rest.starts_with('-'))
                 };
                 self.tags.iter().any(|it| begins(it.as_str()))
-                    || self.releases.iter().any(|it| begins(&it.hex().to_string()))
+                    || self.releases.iter().any(|it| begins(it.hex().as_ref()))
             }
             _ => false,
         }

@@ -74,14 +74,18 @@ impl Digest {
 
     /// The digest with this lower-case hex value, if it is one.
     pub fn from_hex(algorithm: Algorithm, hex: &str) -> Option<Self> {
-        let hex = hex.as_bytes();
+        let (pairs, _) = hex.as_bytes().as_chunks::<2>();
         if hex.len() != algorithm.len() * 2 {
             return None;
         }
-        let mut bytes = [0; Self::MAX];
-        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-            let [high, low] = pair else { return None };
-            *byte = nibble(*high)? << 4 | nibble(*low)?;
+        let (mut bytes, mut is_hex) = ([0; Self::MAX], true);
+        // To the end whatever comes, so that many are looked at in one instruction.
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = value(*high) << 4 | value(*low);
+            is_hex &= is_digit(*high) & is_digit(*low);
+        }
+        if !is_hex {
+            return None;
         }
         Some(Self { algorithm, bytes })
     }
@@ -106,9 +110,9 @@ impl Digest {
         self.bytes.split_at(self.algorithm.len()).0
     }
 
-    /// Displays the value as lower-case hex, without the algorithm.
-    pub fn hex(&self) -> impl fmt::Display + '_ {
-        Hex(self.as_bytes())
+    /// The value as lower-case hex, without the algorithm.
+    pub fn hex(&self) -> impl fmt::Display + AsRef<str> {
+        Hex::of(self)
     }
 
     /// The first byte of the value: the directory that the blob lies in.
@@ -117,40 +121,59 @@ impl Digest {
     }
 }
 
-struct Hex<'a>(&'a [u8]);
+/// A value, written. At once: every path has one, and byte by byte through a formatter each cost 2 us.
+struct Hex {
+    text: [u8; 2 * Digest::MAX],
+    len: usize,
+}
 
-impl fmt::Display for Hex<'_> {
-    /// Written at once: every path has a digest, and byte by byte through the formatter each cost 2 us.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Hex {
+    fn of(digest: &Digest) -> Self {
         let mut text = [0; 2 * Digest::MAX];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+        // All that there is room for, so that many are made in one instruction.
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(digest.bytes) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
         }
-        let (text, _) = text.split_at(2 * self.0.len());
-        f.write_str(core::str::from_utf8(text).map_err(|_| fmt::Error)?)
+        Self { text, len: 2 * digest.algorithm.len() }
     }
 }
 
-fn digit(nibble: u8) -> u8 {
-    match nibble {
-        0..=9 => b'0' + nibble,
-        _ => b'a' + (nibble - 10),
+impl AsRef<str> for Hex {
+    fn as_ref(&self) -> &str {
+        // Digits are UTF-8.
+        core::str::from_utf8(self.text.split_at(self.len).0).unwrap_or_default()
     }
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_ref())
     }
+}
+
+/// How far the letters are from where they would be if they followed the decimal digits.
+const GAP: u8 = b'a' - (b'0' + 10);
+
+const fn digit(nibble: u8) -> u8 {
+    b'0' + nibble + if nibble > 9 { GAP } else { 0 }
+}
+
+/// What a digit stands for; of what is none, anything.
+const fn value(digit: u8) -> u8 {
+    let decimal = digit.wrapping_sub(b'0');
+    if decimal > 9 { decimal.wrapping_sub(GAP) & 0xf } else { decimal }
+}
+
+/// Not as a match: that would be a branch for each.
+const fn is_digit(byte: u8) -> bool {
+    (byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6)
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.algorithm.as_str())?;
         f.write_str(":")?;
-        fmt::Display::fmt(&Hex(self.as_bytes()), f)
+        fmt::Display::fmt(&self.hex(), f)
     }
 }
 
@@ -236,6 +259,23 @@ mod tests {
             assert_eq!(digest.to_string(), text);
             assert_eq!(Digest::from_bytes(digest.algorithm(), digest.as_bytes()), Some(digest));
             assert_eq!(digest.first_byte(), 0xe3);
+        }
+    }
+
+    #[test]
+    fn every_byte_is_written_and_read() {
+        for byte in 0..=u8::MAX {
+            let text = alloc::format!("{byte:02x}").repeat(32);
+            let digest = Digest::from_hex(Algorithm::Sha256, &text).unwrap();
+            assert_eq!((digest.as_bytes(), digest.hex().to_string()), (&[byte; 32][..], text.clone()));
+            let (is_hex, place) =
+                (byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte), usize::from(byte) % 64);
+            let (before, after) = ("0".repeat(place), "0".repeat(63 - place));
+            let found = Digest::from_hex(
+                Algorithm::Sha256,
+                &[&before, &*char::from(byte).to_string(), &after].concat(),
+            );
+            assert_eq!(found.is_some(), is_hex, "{byte} at {place}");
         }
     }
 

@@ -19,8 +19,8 @@
 //! Source: distribution `registry/storage/paths.go`. Does not know what the
 //! files hold.
 
+use alloc::format;
 use alloc::string::String;
-use core::fmt::Write as _;
 
 use crate::digest::{Algorithm, Digest};
 use crate::dir::{BLOBS, REPOSITORIES};
@@ -55,30 +55,24 @@ impl Entry {
     pub fn path(&self) -> RelativePath {
         const R: &str = REPOSITORIES;
         RelativePath::new(match self {
-            Self::Blob(digest) => text(format_args!(
-                "{BLOBS}{}/{:02x}/{}/data",
-                digest.algorithm(),
-                digest.first_byte(),
-                digest.hex()
-            )),
-            Self::LayerLink(name, digest) => {
-                text(format_args!("{R}{name}/_layers/{}/{}/link", digest.algorithm(), digest.hex()))
+            Self::Blob(digest) => {
+                let hex = digest.hex();
+                let hex = hex.as_ref();
+                let directory = hex.get(..2).unwrap_or_default();
+                text(&[BLOBS, digest.algorithm().as_str(), "/", directory, "/", hex, "/data"])
             }
-            Self::RevisionLink(name, digest) => text(format_args!(
-                "{R}{name}/_manifests/revisions/{}/{}/link",
-                digest.algorithm(),
-                digest.hex()
-            )),
-            Self::TagCurrent(name, tag) => text(format_args!("{R}{name}/_manifests/tags/{tag}/current/link")),
-            Self::TagIndex(name, tag, digest) => text(format_args!(
-                "{R}{name}/_manifests/tags/{tag}/index/{}/{}/link",
-                digest.algorithm(),
-                digest.hex()
-            )),
-            Self::UploadData(name, id) => text(format_args!("{R}{name}/_uploads/{id}/data")),
-            Self::UploadStartedAt(name, id) => text(format_args!("{R}{name}/_uploads/{id}/startedat")),
+            Self::LayerLink(name, digest) => linked(&[R, name.as_str(), "/_layers/"], digest),
+            Self::RevisionLink(name, digest) => linked(&[R, name.as_str(), "/_manifests/revisions/"], digest),
+            Self::TagCurrent(name, tag) => {
+                text(&[R, name.as_str(), "/_manifests/tags/", tag.as_str(), "/current/link"])
+            }
+            Self::TagIndex(name, tag, digest) => {
+                linked(&[R, name.as_str(), "/_manifests/tags/", tag.as_str(), "/index/"], digest)
+            }
+            Self::UploadData(name, id) => format!("{R}{name}/_uploads/{id}/data"),
+            Self::UploadStartedAt(name, id) => format!("{R}{name}/_uploads/{id}/startedat"),
             Self::UploadHashState(name, id, algorithm, offset) => {
-                text(format_args!("{R}{name}/_uploads/{id}/hashstates/{algorithm}/{offset}"))
+                format!("{R}{name}/_uploads/{id}/hashstates/{algorithm}/{offset}")
             }
         })
     }
@@ -114,11 +108,20 @@ impl Entry {
     }
 }
 
-/// A text made in one piece: one that grows while it is written is moved again and again.
-fn text(of: core::fmt::Arguments<'_>) -> String {
+/// `<before><algorithm>/<hex>/link`
+fn linked(before: &[&str], digest: &Digest) -> String {
+    let mut path = text(before);
+    for part in [digest.algorithm().as_str(), "/", digest.hex().as_ref(), "/link"] {
+        path.push_str(part);
+    }
+    path
+}
+
+/// The parts, one after the other, with room for more: a text that grows is moved again and again, and what
+/// every request needs is not worth a formatter.
+fn text(parts: &[&str]) -> String {
     let mut text = String::with_capacity(USUAL_LEN);
-    // Text takes all that is written to it.
-    let _ = text.write_fmt(of);
+    parts.iter().for_each(|part| text.push_str(part));
     text
 }
 

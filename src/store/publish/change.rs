@@ -281,5 +281,5 @@ pub(in crate::store) fn current_link(staged: &DiskPath) -> DiskPath {
 /// The link in a staged tag that says what it pointed at.
 pub(in crate::store) fn index_link(staged: &DiskPath, target: &Digest) -> DiskPath {
     let algorithm = staged.join("index").join(target.algorithm().as_str());
-    algorithm.join(&target.hex().to_string()).join("link")
+    algorithm.join(target.hex().as_ref()).join("link")
 }
