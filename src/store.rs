@@ -33,6 +33,7 @@ mod directory;
 mod disk;
 mod error;
 mod extent;
+mod findings;
 mod hash;
 mod health;
 mod image;
@@ -258,23 +259,28 @@ impl Store {
         Ok(found)
     }
 
-    /// Makes sure that a blob of at most [`Store::VOUCHED_UP_TO`] bytes has its digest before anybody is sent
-    /// a byte of it: once for each version of its file, so that what is asked for often costs nothing more.
+    /// A blob of at most [`Store::VOUCHED_UP_TO`] bytes after it was made sure that they have its digest, before
+    /// anybody is sent one of them: once for each version of its file, so that what is asked for often costs
+    /// nothing more. Where they are few they come with it.
     ///
     /// # Errors
     /// [`Error::Corrupt`] where its bytes have another digest, or the medium's.
-    pub async fn vouch(&self, blob: &Blob) -> Result<(), Error> {
+    pub async fn vouch(&self, blob: Blob) -> Result<Blob, Error> {
         let contents = &self.inner.contents;
-        if blob.len() > Self::VOUCHED_UP_TO || contents.is_sound(blob.version()) {
-            return Ok(());
+        if let Some(content) = contents.kept(&blob) {
+            return Ok(blob.with_content(content));
         }
-        let (contents, checked) = (contents.clone(), blob.clone());
-        let work = move || contents.vouch(&checked);
+        if blob.len() > Self::VOUCHED_UP_TO || contents.is_vouched_for(&blob) {
+            return Ok(blob);
+        }
+        let (is_resident, medium, contents) =
+            (blob.is_resident(), Arc::clone(blob.medium()), contents.clone());
+        let work = move || contents.vouch(blob);
         // What is in memory does not wait for a medium that others wait for. On the heap, so that what was
         // vouched for does not pay for its size.
-        match blob.is_resident() {
+        match is_resident {
             true => Box::pin(medium::blocking(work)).await,
-            false => Box::pin(blob.medium().run(work)).await,
+            false => Box::pin(medium.run(work)).await,
         }
     }
 

@@ -137,8 +137,8 @@ impl Registry {
         let mut tries = 0..WHOLE_BLOB_TRIES;
         loop {
             let Some(blob) = self.stored_blob(name, digest).await? else { return Ok(None) };
-            let fault = match self.store().vouch(&blob).await {
-                Ok(()) => return Ok(Some(blob)),
+            let fault = match self.store().vouch(blob).await {
+                Ok(blob) => return Ok(Some(blob)),
                 Err(fault) => fault,
             };
             if tries.next().is_none() || !matches!(fault, store::Error::Medium { .. }) {

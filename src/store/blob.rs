@@ -26,18 +26,26 @@ use crate::store::version::Place;
 #[derive(Clone, Debug)]
 pub struct Blob {
     whole: FileRange,
+    /// Its bytes, where they are kept.
+    content: Option<Bytes>,
 }
 
 impl Blob {
     pub(super) fn new(digest: Digest, found: Found, medium: Arc<Medium>) -> Self {
         let Found { extents, version } = found;
         let end = extents.len();
-        Self { whole: FileRange { digest, version, extents, position: 0, end, medium, proof: None } }
+        let whole = FileRange { digest, version, extents, position: 0, end, medium, proof: None };
+        Self { whole, content: None }
+    }
+
+    /// The same blob, whose verified bytes are in memory.
+    pub(super) fn with_content(self, content: Bytes) -> Self {
+        Self { content: Some(content), ..self }
     }
 
     /// The same blob, whose bytes are compared with its digest while they are read.
-    pub(super) fn with_proof(mut self, proof: Proof) -> Self {
-        self.whole.proof = Some(Arc::new(proof));
+    pub(super) fn with_proof(mut self, proof: Arc<Proof>) -> Self {
+        self.whole.proof = Some(proof);
         self
     }
 
@@ -65,6 +73,11 @@ impl Blob {
     /// reads the medium from its beginning to its end.
     pub fn position(&self) -> u64 {
         self.whole.extents.at(0).map_or(0, |first| first.offset)
+    }
+
+    /// Its verified bytes, where they are few and were asked for of late.
+    pub fn content(&self) -> Option<&Bytes> {
+        self.content.as_ref()
     }
 
     /// Its bytes, all or some. A range past the end is cut to it. Only where it is all of them can it be
@@ -192,7 +205,13 @@ impl Window {
     /// Whether nobody knows yet that the bytes are what they should be. It is [read](Window::make_resident)
     /// before it is sent then, whether it is in memory or not, and windows are in their order.
     pub fn is_to_be_proven(&self) -> bool {
-        self.proof.as_ref().is_some_and(|(proof, _)| !proof.is_done())
+        self.proof.as_ref().is_some_and(|(proof, begin)| !proof.is_past(begin + self.len))
+    }
+
+    /// `len` of its bytes after the first `skip`.
+    pub(crate) fn piece(&self, skip: u64, len: u64) -> Self {
+        let proof = self.proof.clone().map(|(proof, begin)| (proof, begin + skip));
+        Self { offset: self.offset + skip, len, proof, ..self.clone() }
     }
 
     /// Reads it into memory on one of the medium's threads. A fault of the medium is retried once, counted
@@ -205,6 +224,8 @@ impl Window {
         let window = self.clone();
         let read = move || match &window.proof {
             None => window.read_through(|_| {}),
+            // Others were faster.
+            Some((proof, begin)) if proof.is_past(begin + window.len) && window.is_resident() => Ok(()),
             Some((proof, begin)) => {
                 let mut at = *begin;
                 window.read_through(|piece| {

@@ -21,6 +21,7 @@ use crate::store::Source;
 use crate::store::Store;
 use crate::store::Version;
 use crate::store::Wait;
+use crate::store::findings::Findings;
 use crate::store::hash::Hasher;
 use crate::store::hash::digest_of;
 use crate::store::link::in_source;
@@ -37,9 +38,8 @@ pub(super) struct Contents {
 #[derive(Debug)]
 struct Inner {
     verified: Cache<Digest, Bytes, ByLength>,
-    damaged: Cache<Version, ()>,
-    sound: Cache<Version, ()>,
-    metrics: StoreMetrics,
+    findings: Arc<Findings>,
+    proofs: Cache<Version, Arc<Proof>>,
 }
 
 /// Whether a digest is that of no bytes.
@@ -62,58 +62,71 @@ impl Contents {
     const KEPT: u64 = 4 * 1024 * 1024;
     /// The largest blob that is kept. Manifests of images have a few KiB; an index of many platforms has 20.
     const LARGEST_KEPT: usize = 256 * 1024;
+    /// The largest blob that is not a manifest and is kept: most configurations of images. Whoever serves a
+    /// larger one has better ways than to copy it.
+    const LARGEST_BLOB_KEPT: u64 = 16 * 1024;
     /// The largest blob that is hashed without leaving the thread: 30 microseconds.
     const HASHED_AT_ONCE: u64 = 64 * 1024;
-    /// How many damaged blobs are remembered. With more than these a store is beyond help.
-    const DAMAGED: usize = 4096;
-    /// How many files are remembered that were found to hold what they should: some releases of 200 images.
-    /// One that is forgotten is hashed once more.
-    const SOUND: usize = 8192;
+    /// How many large blobs are remembered that were read in part, at about 400 bytes each: more than a node
+    /// pulls at once. One that is forgotten is hashed from its beginning on.
+    const PROOFS: usize = 64;
 
     pub(super) fn new(metrics: StoreMetrics) -> Self {
         let expected = 1024;
         let inner = Inner {
-            metrics,
             verified: Cache::with_weighter(expected, Self::KEPT, ByLength),
-            damaged: Cache::new(Self::DAMAGED),
-            sound: Cache::new(Self::SOUND),
+            findings: Arc::new(Findings::new(metrics)),
+            proofs: Cache::new(Self::PROOFS),
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// Remembers that this file does not hold what it should.
     pub(super) fn mark_damaged(&self, version: Version) {
-        self.inner.metrics.corrupt.inc();
-        self.inner.damaged.insert(version, ());
+        self.inner.findings.mark_damaged(version);
     }
 
     /// Whether this file was found not to hold what it should.
     pub(super) fn is_damaged(&self, version: &Version) -> bool {
-        self.inner.damaged.get(version).is_some()
+        self.inner.findings.is_damaged(version)
     }
 
     /// Remembers that this file holds what it should.
     pub(super) fn mark_sound(&self, version: Version) {
-        self.inner.sound.insert(version, ());
+        self.inner.findings.mark_sound(version);
     }
 
     /// Whether this file was found to hold what it should.
     pub(super) fn is_sound(&self, version: &Version) -> bool {
-        self.inner.sound.get(version).is_some()
+        self.inner.findings.is_sound(version)
     }
 
-    /// Hashes a blob, unless that was done before. May wait.
+    /// The verified bytes of a blob, where they are few and were asked for of late.
+    pub(super) fn kept(&self, blob: &Blob) -> Option<Bytes> {
+        let is_small = blob.len() <= Self::LARGEST_BLOB_KEPT;
+        // A file of another length is not what it should be, whatever was there before.
+        let content = self.remembered(blob.digest()).filter(|_| is_small)?;
+        (content.len() as u64 == blob.len()).then_some(content)
+    }
+
+    /// Whether a blob was hashed before, and need not be again to have its bytes kept.
+    pub(super) fn is_vouched_for(&self, blob: &Blob) -> bool {
+        blob.len() > Self::LARGEST_BLOB_KEPT && self.is_sound(blob.version())
+    }
+
+    /// Hashes a blob, and keeps its bytes where they are few. May wait.
     ///
     /// # Errors
     /// [`Error::Corrupt`] where its bytes have another digest, or the medium's.
-    pub(super) fn vouch(&self, blob: &Blob) -> Result<(), Error> {
-        if self.is_sound(blob.version()) {
-            return Ok(());
-        }
+    pub(super) fn vouch(&self, blob: Blob) -> Result<Blob, Error> {
         let mut hasher = Hasher::new(blob.digest().algorithm());
+        let mut kept = (blob.len() <= Self::LARGEST_BLOB_KEPT).then(Vec::new);
         let mut rest = blob.range(0..u64::MAX);
         while let Some(window) = rest.next_window(u64::MAX) {
-            window.read_through(|piece| hasher.update(piece))?;
+            window.read_through(|piece| {
+                hasher.update(piece);
+                kept.iter_mut().for_each(|kept| kept.extend_from_slice(piece));
+            })?;
         }
         let computed = hasher.finish();
         if computed != *blob.digest() {
@@ -122,7 +135,9 @@ impl Contents {
             return Err(Error::Corrupt { path, why: format!("its bytes have the digest {computed}") });
         }
         self.mark_sound(*blob.version());
-        Ok(())
+        let Some(content) = kept.map(Bytes::from) else { return Ok(blob) };
+        self.remember(blob.digest(), &content);
+        Ok(blob.with_content(content))
     }
 
     /// Where the bytes of a blob are.
@@ -151,10 +166,22 @@ impl Contents {
             let is_vouched_for = blob.len() <= Store::VOUCHED_UP_TO || self.is_sound(&version);
             return Poll::Ready(Ok(Some(match is_vouched_for {
                 true => blob,
-                false => blob.with_proof(Proof::begin(*digest, version, self.clone())),
+                false => blob.with_proof(self.proof(digest, version)),
             })));
         };
         Poll::Ready(Err(Error::Corrupt { path: in_source(source, &path), why: why.to_owned() }))
+    }
+
+    /// The proof of a blob that all who read it now have in common.
+    fn proof(&self, digest: &Digest, version: Version) -> Arc<Proof> {
+        let proofs = &self.inner.proofs;
+        if let Some(proof) = proofs.get(&version) {
+            return proof;
+        }
+        // Of two that begin one at the same time, one goes on alone.
+        let proof = Arc::new(Proof::begin(*digest, version, Arc::clone(&self.inner.findings)));
+        proofs.insert(version, Arc::clone(&proof));
+        proof
     }
 
     /// The verified bytes of a blob that is remembered.

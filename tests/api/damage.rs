@@ -54,6 +54,57 @@ async fn the_end_of_a_large_blob_is_withheld() {
 }
 
 #[tokio::test]
+async fn the_end_is_withheld_from_all_who_pull_at_the_same_time() {
+    let (root, _, digest) = damaged(65 << 20).await;
+    let larder = Larder::at(root.path(), Access::ReadOnly);
+    let path = format!("/v2/a/blobs/{digest}");
+    let (one, two, three) = tokio::join!(larder.get(&path), larder.get(&path), larder.get(&path));
+    for answer in [one, two, three] {
+        assert!(answer.is(200).body.unwrap_err().contains("is damaged"));
+    }
+}
+
+#[tokio::test]
+async fn a_whole_one_is_sent_to_all_who_pull_at_the_same_time() {
+    let root = TempDir::new().unwrap();
+    let content: Vec<u8> = (0..65 << 20).map(|it: u32| (it % 251) as u8).collect();
+    let larder = Larder::at(root.path(), Access::ReadWrite);
+    let path = format!("/v2/a/blobs/{}", larder.push_blob("a", &content).await);
+    larder.close().await;
+    // Another process, which has hashed nothing yet.
+    let larder = Larder::at(root.path(), Access::ReadOnly);
+    let (one, two, three) = tokio::join!(larder.get(&path), larder.get(&path), larder.get(&path));
+    for answer in [one, two, three, larder.get(&path).await] {
+        assert!(answer.is(200).bytes() == &content);
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_is_looked_for_again() {
+    let root = TempDir::new().unwrap();
+    let larder = Larder::at(root.path(), Access::ReadWrite);
+    let content = b"the configuration of an image";
+    let digest = larder.push_blob("a", content).await;
+    let (path, file) = (format!("/v2/a/blobs/{digest}"), blob_file(root.path(), &digest));
+    for _ in 0..3 {
+        assert_eq!(larder.get(&path).await.is(200).bytes(), &content[..]);
+    }
+    // Another process removes it, leaves a part of it, and brings it back.
+    fs::remove_file(&file).unwrap();
+    for method in ["GET", "HEAD"] {
+        larder.ask(method, &path).send().await.is(404);
+    }
+    fs::write(&file, &content[..9]).unwrap();
+    for method in ["GET", "HEAD"] {
+        larder.ask(method, &path).send().await.is(404);
+    }
+    fs::write(&file, content).unwrap();
+    assert_eq!(larder.get(&path).await.is(200).bytes(), &content[..]);
+    larder.ask("DELETE", &path).send().await.is(202);
+    larder.get(&path).await.fails(404, "BLOB_UNKNOWN");
+}
+
+#[tokio::test]
 async fn a_part_of_a_damaged_blob_is_refused() {
     let (root, _, digest) = damaged(5_000_000).await;
     let larder = Larder::at(root.path(), Access::ReadOnly);

@@ -53,9 +53,8 @@ impl FileChunk {
     /// The next bytes, really. Where they cannot be read without waiting the lane is marked, so that its
     /// transport refuses to send what stands here in their place.
     fn copy(&self) -> Bytes {
-        let offset = self.window.offset + self.position as u64;
         let len = COPY.min((self.end() - self.position) as u64);
-        let wanted = Window { offset, len, ..self.window.clone() };
+        let wanted = self.window.piece(self.position as u64, len);
         try_read(&wanted).unwrap_or_else(|| {
             self.place.lane().set_broken();
             Bytes::from_static(&[0; COPY as usize]).slice(..len as usize)

@@ -105,7 +105,7 @@ impl Lane {
             true => Residency::Fresh,
             false => Residency::Stale,
         };
-        let window = Window { offset: entry.window.offset + skip, len, ..entry.window.clone() };
+        let window = entry.window.piece(skip, len);
         Meaning::File(Passage { window, residency })
     }
 

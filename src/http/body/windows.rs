@@ -167,12 +167,11 @@ impl Stretch {
     }
 
     fn first(&self, limit: u64) -> Window {
-        Window { len: limit.min(self.window.len), ..self.window.clone() }
+        self.window.piece(0, limit.min(self.window.len))
     }
 
     fn cut(&mut self, len: u64) {
-        self.window.offset += len;
-        self.window.len -= len;
+        self.window = self.window.piece(len, self.window.len - len);
     }
 }
 

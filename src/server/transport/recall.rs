@@ -120,7 +120,7 @@ fn unsent(error: body::Error) -> io::Error {
 
 impl State {
     fn copying(window: &Window) -> Self {
-        let first = Window { len: window.len.min(COPY_LIMIT), ..window.clone() };
+        let first = window.piece(0, window.len.min(COPY_LIMIT));
         Self::Copying(first.clone(), Reading::copy(first))
     }
 }

@@ -91,7 +91,7 @@ async fn a_sector_that_cannot_be_read_is_named_and_counted_once_for_each_try() {
     let metrics = Metrics::new("0");
     let store = scratched(root.path(), &[], &metrics);
     let blob = store.layer(&name(REPOSITORY), &digest(CONFIG)).await.unwrap().unwrap();
-    let error = store.vouch(&blob).await.unwrap_err();
+    let error = store.vouch(blob).await.unwrap_err();
     let Error::Medium { medium, path, offset: 0, digest: of, source } = &error else { panic!("{error:?}") };
     assert!(Path::new(medium) == root.path() && path.ends_with("/mem") && *of == digest(CONFIG), "{error}");
     assert_eq!(source.raw_os_error(), Some(libc::EIO));
@@ -111,7 +111,7 @@ async fn a_sector_that_cannot_be_read_is_named_and_counted_once_for_each_try() {
     for other in store.blobs(None, usize::MAX).await.unwrap() {
         if other.digest != digest(CONFIG) {
             let blob = store.blob(&other.digest).await.unwrap().unwrap();
-            store.vouch(&blob).await.unwrap();
+            store.vouch(blob).await.unwrap();
         }
     }
 }
@@ -121,7 +121,7 @@ async fn another_root_that_has_it_serves_it() {
     let (root, whole) = (unpacked("payload-store.tar.gz"), unpacked("payload-store.tar.gz"));
     let store = scratched(root.path(), &[whole.path()], &Metrics::new("0"));
     let first = store.layer(&name(REPOSITORY), &digest(CONFIG)).await.unwrap().unwrap();
-    assert!(matches!(store.vouch(&first).await, Err(Error::Medium { .. })));
+    assert!(matches!(store.vouch(first).await, Err(Error::Medium { .. })));
     let second = store.layer(&name(REPOSITORY), &digest(CONFIG)).await.unwrap().unwrap();
-    store.vouch(&second).await.unwrap();
+    store.vouch(second).await.unwrap();
 }
