@@ -26,6 +26,7 @@ use crate::registry::Registry;
 
 mod access;
 mod answer;
+mod asked;
 mod base;
 mod blobs;
 pub mod body;
@@ -56,7 +57,9 @@ pub use health::Observed;
 
 use access::Access;
 use access::Signature;
+use asked::Memory;
 use endpoints::Call;
+use endpoints::Target;
 use endpoints::Verb;
 use error::Error;
 use query::Query;
@@ -79,6 +82,7 @@ struct Inner {
     observed: Observed,
     headers: Vec<(HeaderName, HeaderValue)>,
     catalog_limit: usize,
+    memory: Memory,
 }
 
 /// What an operator decides about answers.
@@ -158,7 +162,9 @@ impl Api {
         let access = Access { credentials, external_url, prefix };
         let attachments = Attachments::new(registry.store().clone());
         let releases = Releases::new(registry.store().clone(), jobs.clone());
-        let inner = Inner { registry, jobs, attachments, releases, access, observed, headers, catalog_limit };
+        let memory = Memory::new();
+        let inner =
+            Inner { registry, jobs, attachments, releases, access, observed, headers, catalog_limit, memory };
         Self { inner: Arc::new(inner) }
     }
 
@@ -179,12 +185,12 @@ impl Api {
         let (mut parts, body) = request.into_parts();
         let is_below = self.strip_prefix(&mut parts);
         let path = parts.uri.path();
-        let route = Route::parse(path).filter(|_| is_below);
         let verb = Verb::of(&parts.method);
-        let mut note =
-            AccessNote { operation: endpoints::operation(verb, route.as_ref()), ..AccessNote::default() };
-        let answered = match &route {
-            Some(route) => self.answer(verb, route, &parts, body, peer, &mut note).await,
+        let target = if is_below { self.target(verb, path) } else { None };
+        let operation = endpoints::operation(verb, target.as_ref());
+        let mut note = AccessNote { operation, ..AccessNote::default() };
+        let answered = match &target {
+            Some(target) => self.answer(verb, target, &parts, body, peer, &mut note).await,
             None => Err(Error::NotFound),
         };
         let response = answered.unwrap_or_else(|error| {
@@ -201,7 +207,7 @@ impl Api {
     async fn answer<B>(
         &self,
         verb: Verb,
-        route: &Route<'_>,
+        target: &Target<'_>,
         parts: &Parts,
         body: B,
         peer: PeerInfo,
@@ -211,10 +217,10 @@ impl Api {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync,
     {
-        let Inner { registry, jobs, attachments, releases, access, observed, catalog_limit, .. } =
+        let Inner { registry, jobs, attachments, releases, access, observed, catalog_limit, memory, .. } =
             &*self.inner;
         let query = Query::new(parts.uri.query());
-        if let Some(response) = endpoints::answer_anybody(verb, route, registry, query).await {
+        if let Some(response) = endpoints::answer_anybody(verb, target, registry, query).await {
             return Ok(response);
         }
         let signature = Signature { headers: &parts.headers, uri: &parts.uri, peer };
@@ -228,11 +234,18 @@ impl Api {
             observed,
             catalog_limit: *catalog_limit,
             headers: &parts.headers,
+            path: parts.uri.path(),
+            memory,
             query,
             caller,
             body: Incoming(pin!(body)),
         };
-        endpoints::answer(verb, route, call).await
+        endpoints::answer(verb, target, call).await
+    }
+
+    fn target<'a>(&self, verb: Verb, path: &'a str) -> Option<Target<'a>> {
+        let known = verb.part().and_then(|part| Some(Target::Asked(self.inner.memory.find(path)?, part)));
+        known.or_else(|| Route::parse(path).map(Target::Route))
     }
 
     /// Takes the prefix off the path of a request; `false` where the path does not begin with it.
@@ -254,13 +267,12 @@ impl Api {
 
     /// What every response has in common.
     fn finish(&self, mut response: Response<Body>, verb: Verb) -> Response<Body> {
-        const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
         if verb == Verb::Head {
             // The head says how long the body is that a GET would have had.
             *response.body_mut() = Body::Empty;
         }
         let headers = response.headers_mut();
-        headers.insert(VERSION, HeaderValue::from_static("registry/2.0"));
+        answer::insert_version(headers);
         for (name, value) in &self.inner.headers {
             headers.append(name, value.clone());
         }

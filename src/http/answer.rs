@@ -19,9 +19,11 @@ use crate::http::Body;
 /// `Docker-Content-Digest`: of the content that is answered, in the algorithm it was asked by.
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// How many headers an answer with content usually has, with what is added to each: room for them is made
-/// once. A map with room for one more has twice as much, and is too large for the allocator to have at hand.
-pub(super) const HEADERS: usize = 6;
+/// `Docker-Distribution-Api-Version`: says that this is a registry.
+const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+/// How many headers an answer with content has at most, unless more are configured.
+const MOST_HEADERS: usize = 8;
 
 /// An answer without a body.
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
@@ -30,6 +32,13 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     if status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
+    response
+}
+
+/// The answer to a client that has it already.
+pub(super) fn not_modified(digest: &Digest) -> Response<Body> {
+    let mut response = empty(StatusCode::NOT_MODIFIED);
+    insert_digest(response.headers_mut(), digest);
     response
 }
 
@@ -55,6 +64,21 @@ pub(super) fn created(status: StatusCode, location: String) -> Response<Body> {
     let mut response = empty(status);
     response.headers_mut().insert(LOCATION, value(location));
     response
+}
+
+/// What every answer says.
+pub(super) fn insert_version(headers: &mut HeaderMap) {
+    headers.insert(VERSION, HeaderValue::from_static("registry/2.0"));
+}
+
+/// What every answer with content says of it. Whatever else it is to say has room.
+pub(super) fn content_head(content_type: HeaderValue, len: u64, digest: &Digest) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    insert_digest(&mut headers, digest);
+    insert_version(&mut headers);
+    headers
 }
 
 /// `Docker-Content-Digest` and `ETag`, which differ by the quotes.

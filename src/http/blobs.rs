@@ -15,6 +15,7 @@ use storage_layout::RepositoryName;
 
 use crate::http::Body;
 use crate::http::answer;
+use crate::http::asked::Asked;
 use crate::http::conditional;
 use crate::http::conditional::Outcome;
 use crate::http::error::Error;
@@ -44,36 +45,51 @@ pub(super) enum Part {
 pub(super) async fn get(
     registry: &Registry,
     headers: &HeaderMap,
-    name: &RepositoryName,
-    digest: &str,
+    asked: &Asked,
+    digest: &Digest,
     part: Part,
 ) -> Result<Response<Body>, Error> {
-    let digest = Digest::parse(digest)?;
     if part == Part::Head {
         // Whoever is about to push asks that of every layer, and does not send what is here.
-        registry.store().tell(&digest);
+        registry.store().tell(digest);
     }
+    let name = &asked.name;
     let reach = reach(headers, part);
-    let blob = match registry.blob(name, &digest, reach, wish(headers)).await {
+    let blob = match registry.blob(name, digest, reach, wish(headers)).await {
         Ok(Found::Stored(blob)) => blob,
-        Ok(Found::Arriving(blob)) => return Ok(arriving(blob, &digest)),
+        Ok(Found::Arriving(blob)) => return Ok(arriving(blob, digest)),
         Err(error) => {
             let may = peers::is_peer(headers) && part == Part::AsAsked;
             let begin = peers::first_byte(headers).filter(|_| may);
-            let found = begin.and_then(|begin| registry.read_along(name, &digest, begin));
-            return found.map(|it| arriving(it, &digest)).ok_or(error.into());
+            let found = begin.and_then(|begin| registry.read_along(name, digest, begin));
+            return found.map(|it| arriving(it, digest)).ok_or(error.into());
         }
     };
-    let mut response = match conditional::evaluate(headers, &digest) {
-        Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),
-        Outcome::NotModified => answer::empty(StatusCode::NOT_MODIFIED),
-        Outcome::Send => selected(&blob, selection(headers, &digest, blob.len(), part)?),
-    };
-    let headers = response.headers_mut();
-    answer::insert_digest(headers, &digest);
+    match conditional::evaluate(headers, digest) {
+        Outcome::PreconditionFailed => Err(Error::PreconditionFailed),
+        Outcome::NotModified => {
+            let mut response = answer::not_modified(digest);
+            say_ways(response.headers_mut());
+            Ok(response)
+        }
+        Outcome::Send => {
+            let selection = selection(headers, digest, blob.len(), part)?;
+            Ok(selected(&blob, selection, asked.head(digest, blob.len(), || head(digest, blob.len()))))
+        }
+    }
+}
+
+/// The head of an answer with all of a blob.
+fn head(digest: &Digest, len: u64) -> HeaderMap {
+    let mut headers = answer::content_head(octets(), len, digest);
+    say_ways(&mut headers);
+    headers
+}
+
+/// In which ways a blob can be asked for, and for how long it can be kept.
+fn say_ways(headers: &mut HeaderMap) {
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=31536000"));
-    Ok(response)
 }
 
 /// Whether peers are asked. Not for a `HEAD`: whoever is about to push asks that of every layer, and whoever
@@ -130,31 +146,29 @@ fn selection(headers: &HeaderMap, digest: &Digest, len: u64, part: Part) -> Resu
     })
 }
 
-fn selected(blob: &Blob, selection: Selection) -> Response<Body> {
-    let (status, content_type, range, len, body) = match selection {
+fn selected(blob: &Blob, selection: Selection, mut head: HeaderMap) -> Response<Body> {
+    let (status, body) = match selection {
         Selection::Whole => {
-            (StatusCode::OK, octets(), None, blob.len(), Body::File(blob.range(0..blob.len())))
+            let body = blob.content().cloned().map(Body::Bytes);
+            (StatusCode::OK, body.unwrap_or_else(|| Body::File(blob.range(0..blob.len()))))
         }
         Selection::One(range) => {
-            let value = answer::value(content_range(&range, blob.len()));
+            head.insert(CONTENT_RANGE, answer::value(content_range(&range, blob.len())));
             let piece = blob.range(range);
-            (StatusCode::PARTIAL_CONTENT, octets(), Some(value), piece.len(), Body::File(piece))
+            head.insert(CONTENT_LENGTH, HeaderValue::from(piece.len()));
+            (StatusCode::PARTIAL_CONTENT, Body::File(piece))
         }
         Selection::Many(ranges) => {
             let parts = multipart(blob, ranges);
-            let content_type = answer::value(format!("multipart/byteranges; boundary={}", parts.boundary));
-            (StatusCode::PARTIAL_CONTENT, content_type, None, parts.len, Body::Parts(parts.parts))
+            let content_type = format!("multipart/byteranges; boundary={}", parts.boundary);
+            head.insert(CONTENT_TYPE, answer::value(content_type));
+            head.insert(CONTENT_LENGTH, HeaderValue::from(parts.len));
+            (StatusCode::PARTIAL_CONTENT, Body::Parts(parts.parts))
         }
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.reserve(answer::HEADERS);
-    headers.insert(CONTENT_TYPE, content_type);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
-    if let Some(range) = range {
-        headers.insert(CONTENT_RANGE, range);
-    }
+    *response.headers_mut() = head;
     response
 }
 

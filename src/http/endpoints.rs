@@ -1,6 +1,8 @@
 //! The endpoint table: what is asked of what, which right it needs, and who
 //! answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::Method;
@@ -9,6 +11,9 @@ use http::Response;
 use crate::auth::Action;
 use crate::http::Body;
 use crate::http::access::Caller;
+use crate::http::asked::Asked;
+use crate::http::asked::Memory;
+use crate::http::asked::What;
 use crate::http::base;
 use crate::http::blobs;
 use crate::http::blobs::Part;
@@ -59,6 +64,24 @@ impl Verb {
             _ => Self::Other,
         }
     }
+
+    /// How much of something's content it asks for, if any.
+    pub(super) fn part(self) -> Option<Part> {
+        match self {
+            Self::Get => Some(Part::AsAsked),
+            Self::Head => Some(Part::Head),
+            _ => None,
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) enum Target<'a> {
+    /// Content that was asked for of late, and is again: so much of it.
+    Asked(Arc<Asked>, Part),
+    /// What a path names.
+    Route(Route<'a>),
 }
 
 /// A request, as far as handlers look at it.
@@ -70,6 +93,8 @@ pub(super) struct Call<'a, B> {
     pub(super) observed: &'a Observed,
     pub(super) catalog_limit: usize,
     pub(super) headers: &'a HeaderMap,
+    pub(super) path: &'a str,
+    pub(super) memory: &'a Memory,
     pub(super) query: Query<'a>,
     pub(super) caller: Caller<'a>,
     pub(super) body: Incoming<'a, B>,
@@ -78,10 +103,11 @@ pub(super) struct Call<'a, B> {
 /// Answers what is nobody's secret, without a look at who asks.
 pub(super) async fn answer_anybody(
     verb: Verb,
-    route: &Route<'_>,
+    target: &Target<'_>,
     registry: &Registry,
     query: Query<'_>,
 ) -> Option<Response<Body>> {
+    let Target::Route(route) = target else { return None };
     match (verb, route) {
         (Verb::Options, _) => Some(base::options(methods(route))),
         (Verb::Get | Verb::Head, Route::Root) => Some(base::alive()),
@@ -94,28 +120,37 @@ pub(super) async fn answer_anybody(
 /// Answers a request.
 pub(super) async fn answer<B>(
     verb: Verb,
-    route: &Route<'_>,
+    target: &Target<'_>,
     call: Call<'_, B>,
 ) -> Result<Response<Body>, Error>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: std::error::Error,
 {
-    let part = match verb {
-        Verb::Get => Some(Part::AsAsked),
-        Verb::Head => Some(Part::Head),
-        _ => None,
-    };
-    match (part, route) {
-        (Some(part), Route::Blob(name, digest)) => {
-            blobs::get(call.registry, call.headers, &call.caller.reads(name)?, digest, part).await
+    let (asked, part) = match (target, verb.part()) {
+        (Target::Asked(asked, part), _) => {
+            call.caller.may(&Action::Pull(&asked.name))?;
+            (Arc::clone(asked), *part)
         }
-        (Some(part), Route::Manifest(name, reference)) => {
-            manifests::get(call.registry, call.headers, &call.caller.reads(name)?, reference, part).await
+        (Target::Route(Route::Blob(name, digest)), Some(part)) => {
+            (Arc::new(Asked::blob(call.caller.reads(name)?, digest)?), part)
+        }
+        (Target::Route(Route::Manifest(name, reference)), Some(part)) => {
+            (Arc::new(Asked::manifest(call.caller.reads(name)?, reference)?), part)
         }
         // On the heap, so that what is asked for most does not pay for the size of all the others.
-        _ => Box::pin(answer_other(verb, route, call)).await,
+        (Target::Route(route), _) => return Box::pin(answer_other(verb, route, call)).await,
+    };
+    let answered = match &asked.what {
+        What::Blob(digest) => blobs::get(call.registry, call.headers, &asked, digest, part).await?,
+        What::Manifest(reference) => {
+            manifests::get(call.registry, call.headers, &asked, reference, part).await?
+        }
+    };
+    if matches!(target, Target::Route(_)) {
+        call.memory.keep(call.path, asked);
     }
+    Ok(answered)
 }
 
 /// Answers what is not the content of a blob or a manifest.
@@ -127,8 +162,19 @@ where
 {
     use Route as R;
     use Verb as V;
-    let Call { registry, jobs, attachments, releases, observed, catalog_limit, headers, query, caller, body } =
-        call;
+    let Call {
+        registry,
+        jobs,
+        attachments,
+        releases,
+        observed,
+        catalog_limit,
+        headers,
+        query,
+        caller,
+        body,
+        ..
+    } = call;
     match (verb, route) {
         (V::Get | V::Head, R::Base) => caller.may(&Action::Probe).map(|()| base::version()),
         (V::Get | V::Head, R::Discover(_)) => caller.may(&Action::Probe).map(|()| base::discover()),
@@ -246,9 +292,13 @@ fn methods(route: &Route<'_>) -> &'static str {
 }
 
 /// The name of an endpoint, for logs and metrics.
-pub(super) fn operation(verb: Verb, route: Option<&Route<'_>>) -> &'static str {
+pub(super) fn operation(verb: Verb, target: Option<&Target<'_>>) -> &'static str {
     use Verb as V;
-    let Some(route) = route else { return "Unknown" };
+    let route = match target {
+        Some(Target::Route(route)) => route,
+        Some(Target::Asked(asked, part)) => return asked.operation(*part),
+        None => return "Unknown",
+    };
     match (verb, route) {
         (V::Options, _) => "Options",
         (_, Route::Root | Route::Alive) => "Alive",
@@ -307,7 +357,8 @@ mod tests {
             (Method::TRACE, "/v2/a/blobs/uploads/x", "GetUpload"),
             (Method::GET, "/nowhere", "Unknown"),
         ] {
-            assert_eq!(operation(Verb::of(&method), Route::parse(path).as_ref()), expected);
+            let target = Route::parse(path).map(Target::Route);
+            assert_eq!(operation(Verb::of(&method), target.as_ref()), expected);
         }
     }
 }

@@ -6,7 +6,6 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
-use http::header::CONTENT_LENGTH;
 use http::header::CONTENT_TYPE;
 use http::header::WARNING;
 use storage_layout::RepositoryName;
@@ -15,6 +14,7 @@ use storage_layout::Tag;
 use crate::http::Body;
 use crate::http::answer;
 use crate::http::answer::DOCKER_CONTENT_DIGEST;
+use crate::http::asked::Asked;
 use crate::http::blobs::Part;
 use crate::http::conditional;
 use crate::http::conditional::Outcome;
@@ -40,39 +40,34 @@ const MAX_TAGS: usize = 64;
 pub(super) async fn get(
     registry: &Registry,
     headers: &HeaderMap,
-    name: &RepositoryName,
-    reference: &str,
+    asked: &Asked,
+    reference: &Reference,
     part: Part,
 ) -> Result<Response<Body>, Error> {
-    let reference = Reference::parse(reference).map_err(|error| match error {
-        ReferenceError::Tag(error) => Error::TagOfNothing(error),
-        ReferenceError::Digest(error) => Error::Digest(error),
-    })?;
-    if let (Part::Head, Reference::Digest(digest)) = (part, &reference) {
+    if let (Part::Head, Reference::Digest(digest)) = (part, reference) {
         // Whoever is about to push an index asks that of its manifests, and does not send those that are
         // here.
         registry.store().tell(digest);
     }
-    let manifest = registry.manifest(name, &reference, peers::reach(headers)).await?;
-    let mut response = match conditional::evaluate(headers, &manifest.digest) {
-        Outcome::PreconditionFailed => return Err(Error::PreconditionFailed),
-        Outcome::NotModified => answer::empty(StatusCode::NOT_MODIFIED),
-        Outcome::Send => whole(&manifest),
-    };
-    answer::insert_digest(response.headers_mut(), &manifest.digest);
-    Ok(response)
+    let manifest = registry.manifest(&asked.name, reference, peers::reach(headers)).await?;
+    match conditional::evaluate(headers, &manifest.digest) {
+        Outcome::PreconditionFailed => Err(Error::PreconditionFailed),
+        Outcome::NotModified => Ok(answer::not_modified(&manifest.digest)),
+        Outcome::Send => {
+            let len = manifest.content.len() as u64;
+            let head = asked.head(&manifest.digest, len, || head(registry, &manifest));
+            let mut response = Response::new(Body::Bytes(manifest.content));
+            *response.headers_mut() = head;
+            Ok(response)
+        }
+    }
 }
 
-fn whole(manifest: &StoredManifest) -> Response<Body> {
-    let mut response = Response::new(Body::Bytes(manifest.content.clone()));
-    let headers = response.headers_mut();
-    headers.reserve(answer::HEADERS);
+fn head(registry: &Registry, manifest: &StoredManifest) -> HeaderMap {
     // A stored document may say anything of itself, also what no header can carry.
-    let content_type = HeaderValue::try_from(manifest.media_type.as_ref())
+    let content_type = HeaderValue::try_from(registry.media_type(manifest).as_ref())
         .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
-    headers.insert(CONTENT_TYPE, content_type);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(manifest.content.len()));
-    response
+    answer::content_head(content_type, manifest.content.len() as u64, &manifest.digest)
 }
 
 /// Takes in a manifest, under a tag or a digest, and under the tags that `?tag=` lists beside a digest.

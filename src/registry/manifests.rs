@@ -32,8 +32,6 @@ use crate::registry::error::is_damage;
 pub struct StoredManifest {
     /// Of `content`.
     pub digest: Digest,
-    /// What it says it is.
-    pub media_type: Cow<'static, str>,
     /// The document.
     pub content: Bytes,
 }
@@ -65,6 +63,11 @@ impl Registry {
         }
         // On the heap, so that what is here does not pay for the size of what follows.
         Box::pin(self.fetched_manifest(name, reference, reach)).await
+    }
+
+    /// What a manifest says it is.
+    pub fn media_type(&self, StoredManifest { digest, content }: &StoredManifest) -> Cow<'static, str> {
+        self.inner.media_types.of(digest, content)
     }
 
     async fn fetched_manifest(
@@ -145,10 +148,7 @@ impl Registry {
             return Ok(None);
         }
         let content = self.store().content(&digest, Manifest::MAX_LEN as u64).await.map_err(damaged)?;
-        Ok(content.map(|content| {
-            let media_type = self.inner.media_types.of(&digest, &content);
-            StoredManifest { digest, media_type, content }
-        }))
+        Ok(content.map(|content| StoredManifest { digest, content }))
     }
 
     /// What a manifest is made of and the repository lacks, each once, in its order.
