@@ -12,11 +12,9 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -25,6 +23,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
+
+mod requests;
+
+pub use requests::Kind;
+pub use requests::Requests;
 
 /// Every group, and the text of all. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -76,72 +79,19 @@ impl Metrics {
 }
 
 /// Requests and what they moved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct HttpMetrics {
-    requests: Family<RequestLabels, Counter>,
-    seconds: Family<Label, Histogram, fn() -> Histogram>,
-    /// Requests whose answer has not been sent whole.
-    pub in_flight: Gauge,
+    /// Requests answered and under way.
+    pub requests: Requests,
     /// Bytes of request bodies read.
     pub received: Counter,
 }
 
-/// What kind of request was answered, as far as they are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Kind {
-    /// The endpoint, one of a fixed list.
-    pub operation: &'static str,
-    /// The method, one of those that are routed, or `other`.
-    pub method: &'static str,
-    /// The answer's status code.
-    pub status: u16,
-}
-
-/// Where requests of one kind are counted: looked up once for many of them.
-#[derive(Clone, Debug)]
-pub struct Tally {
-    kind: Kind,
-    requests: Counter,
-    seconds: Histogram,
-}
-
-impl Tally {
-    /// What is counted here.
-    pub fn kind(&self) -> &Kind {
-        &self.kind
-    }
-
-    /// Counts a request once its answer has been sent, `elapsed` after its head was there.
-    pub fn count(&self, elapsed: Duration) {
-        self.requests.inc();
-        self.seconds.observe(elapsed.as_secs_f64());
-    }
-}
-
 impl HttpMetrics {
-    /// Where requests of a kind are counted.
-    pub fn tally(&self, kind: Kind) -> Tally {
-        let Kind { operation, method, status } = kind;
-        let requests = self.requests.get_or_create_owned(&RequestLabels { operation, method, status });
-        let seconds = self.seconds.get_or_create_owned(&[("operation", operation)]);
-        Tally { kind, requests, seconds }
-    }
-
     fn register(&self, to: &mut Registry) {
-        let Self { requests, seconds, in_flight, received } = self;
-        to.register("http_requests", "Requests answered", requests.clone());
-        let help = "From a request's head to the end of its answer's body";
-        to.register_with_unit("http_request", help, Unit::Seconds, seconds.clone());
-        to.register("http_requests_in_flight", "Requests being answered", in_flight.clone());
+        let Self { requests, received } = self;
+        to.register_collector(Box::new(requests.clone()));
         to.register_with_unit("http_received", "Request bodies read", Unit::Bytes, received.clone());
-    }
-}
-
-impl Default for HttpMetrics {
-    fn default() -> Self {
-        let seconds = Family::new_with_constructor(request_seconds as fn() -> Histogram);
-        let (requests, in_flight, received) = Default::default();
-        Self { requests, seconds, in_flight, received }
     }
 }
 
@@ -379,11 +329,6 @@ impl ReloadMetrics {
     }
 }
 
-/// From an answer out of memory to a large layer over a slow line.
-fn request_seconds() -> Histogram {
-    Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0])
-}
-
 /// etcd wants 10 ms at the 99th percentile of the same disk, so that is where the steps are close.
 fn fsync_seconds() -> Histogram {
     Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0])
@@ -395,22 +340,17 @@ type Label = [(&'static str, &'static str); 1];
 /// One label, of a few words that a configuration or a certificate gives.
 type NamedLabel = [(&'static str, String); 1];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    operation: &'static str,
-    method: &'static str,
-    status: u16,
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn what_is_counted_is_told() {
         let metrics = Metrics::new("1.2.3");
         let elapsed = Duration::from_millis(3);
-        metrics.http.tally(Kind { operation: "GetBlob", method: "GET", status: 206 }).count(elapsed);
+        metrics.http.requests.answered(Kind { operation: "GetBlob", method: "GET", status: 206 }, elapsed);
         metrics.transport.sendfile.inc_by(4096);
         metrics.auth.failed(AuthFailure::Wrong);
         metrics.store.upload(UploadEvent::Finished);

@@ -1,12 +1,15 @@
 //! `Verdicts`: which credentials were found right or wrong a while ago.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use hmac::Hmac;
 use hmac::KeyInit as _;
 use hmac::Mac as _;
 use quick_cache::sync::Cache;
+use quick_cache::unsync;
 use sha2::Sha256;
+use thread_local::ThreadLocal;
 use tokio::time::Instant;
 
 use crate::auth::Credential;
@@ -22,8 +25,8 @@ pub(super) struct Verdicts {
     key: Hmac<Sha256>,
     cache: Cache<Key, (Verdict, Files)>,
     /// Whom whole headers were found to prove, so that those who ask often are known without a look at what
-    /// theirs says.
-    headers: Cache<Key, (Identity, Files)>,
+    /// theirs says. Each thread has its own: two that count references to the same thing wait for each other.
+    headers: ThreadLocal<RefCell<unsync::Cache<Key, (Identity, Files)>>>,
 }
 
 /// How many verdicts are kept. A cluster has a handful of credentials; a client that sends many wrong ones
@@ -54,7 +57,7 @@ impl Verdicts {
     pub(super) fn new(secret: &[u8]) -> Self {
         // HMAC takes keys of every length (RFC 2104, section 3), so the fallback is never used.
         let key = Hmac::new_from_slice(secret).unwrap_or_else(|_| Hmac::new(&Default::default()));
-        Self { key, cache: Cache::new(CAPACITY), headers: Cache::new(CAPACITY) }
+        Self { key, cache: Cache::new(CAPACITY), headers: ThreadLocal::new() }
     }
 
     /// The verdict on `credential` by `files`; `check` finds it if nobody did yet. Whoever asks for the same
@@ -75,15 +78,18 @@ impl Verdicts {
 
     /// Whom a header that is exactly this proved, by these files.
     pub(super) fn recognize(&self, header: &[u8], files: &Files) -> Option<Identity> {
-        let (identity, _) = self.headers.get(&self.header_key(header, files)?)?;
+        let key = self.header_key(header, files)?;
+        let own = self.headers.get()?.borrow();
+        let (identity, _) = own.get(&key)?;
         let counts = identity.until().is_none_or(|until| Instant::now().into_std() < until);
-        counts.then_some(identity)
+        counts.then(|| identity.clone())
     }
 
     /// Remembers whom a header proves.
     pub(super) fn remember(&self, header: &[u8], files: &Files, identity: &Identity) {
         if let Some(key) = self.header_key(header, files) {
-            self.headers.insert(key, (identity.clone(), files.clone()));
+            let own = self.headers.get_or(|| RefCell::new(unsync::Cache::new(CAPACITY)));
+            own.borrow_mut().insert(key, (identity.clone(), files.clone()));
         }
     }
 

@@ -109,7 +109,7 @@ pub(super) async fn status(
         media: faults(registry),
         free_bytes: registry.store().writer().map(|_| metrics.store.free_bytes.get()),
         connections: metrics.transport.connections.get(),
-        requests: metrics.http.in_flight.get(),
+        requests: metrics.http.requests.in_flight(),
         certificate: metrics.reload.presented().map(PresentedCertificate::from),
         files: files.map(|it| WatchedFile { what: it.what, paths: it.paths, problem: it.problem }).collect(),
     })

@@ -2,9 +2,6 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Buf;
@@ -21,7 +18,6 @@ use crate::http::body;
 use crate::http::body::Chunk;
 use crate::metrics::HttpMetrics;
 use crate::metrics::Kind;
-use crate::metrics::Tally;
 use crate::server::progress::Progress;
 
 /// What the records of one connection have in common.
@@ -30,8 +26,6 @@ pub(super) struct Ledger {
     peer: PeerInfo,
     progress: Arc<Progress>,
     metrics: Arc<HttpMetrics>,
-    /// Where the last request was counted. A connection asks for the same kind of thing again and again.
-    last: Mutex<Option<Tally>>,
 }
 
 /// What becomes known of a request while it is answered. Counted and logged when it is dropped, which hyper
@@ -61,7 +55,7 @@ enum End {
 
 impl Ledger {
     pub(super) fn new(peer: PeerInfo, progress: Arc<Progress>, metrics: Arc<HttpMetrics>) -> Self {
-        Self { peer, progress, metrics, last: Mutex::default() }
+        Self { peer, progress, metrics }
     }
 
     /// The other end of the connection.
@@ -82,7 +76,7 @@ impl Ledger {
     /// Opens the record of a request.
     pub(super) fn begin<B>(self: &Arc<Self>, request: &Request<B>) -> Record {
         self.progress.request();
-        self.metrics.in_flight.inc();
+        self.metrics.requests.begun();
         Record {
             began: Instant::now(),
             method: request.method().clone(),
@@ -93,15 +87,6 @@ impl Ledger {
             note: AccessNote::default(),
             ledger: Arc::clone(self),
         }
-    }
-
-    fn count(&self, kind: Kind, elapsed: Duration) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let tally = match last.take() {
-            Some(tally) if *tally.kind() == kind => tally,
-            _ => self.metrics.tally(kind),
-        };
-        last.insert(tally).count(elapsed);
     }
 }
 
@@ -152,10 +137,11 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.ledger.progress.answered();
-        self.ledger.metrics.in_flight.dec();
+        self.ledger.metrics.requests.ended();
         if let Some(status) = self.status {
             let (operation, method) = (self.note.operation, method_word(&self.method));
-            self.ledger.count(Kind { operation, method, status: status.as_u16() }, self.began.elapsed());
+            let kind = Kind { operation, method, status: status.as_u16() };
+            self.ledger.metrics.requests.answered(kind, self.began.elapsed());
         }
         self.log();
     }

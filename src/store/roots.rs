@@ -93,25 +93,33 @@ impl Roots {
         &self,
         question: impl Question<Option<T>>,
     ) -> Result<Option<T>, Error> {
-        let sources = self.all();
-        let mut failed = None;
-        let mut waiting = Vec::new();
-        for source in &*sources {
-            match question(&**source, Wait::Never) {
-                Poll::Ready(Ok(Some(answer))) => return Ok(Some(answer)),
-                Poll::Ready(Ok(None)) => {}
-                Poll::Ready(Err(error)) => failed = failed.or(Some(error)),
-                Poll::Pending => waiting.push(source),
-            }
-        }
+        let (waiting, mut failed) = match self.ask_at_once(&question) {
+            AtOnce::Answered(answer) => return Ok(Some(answer)),
+            AtOnce::Not { waiting, failed } => (waiting, failed),
+        };
         for source in waiting {
-            match Box::pin(ask_waiting(source, question.clone())).await {
+            match Box::pin(ask_waiting(&source, question.clone())).await {
                 Ok(Some(answer)) => return Ok(Some(answer)),
                 Ok(None) => {}
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
         failed.map_or(Ok(None), Err)
+    }
+
+    /// The answer of any source that has one and need not wait for it. Counts no reference: threads that ask at
+    /// the same time would wait for each other.
+    fn ask_at_once<T>(&self, question: &impl Question<Option<T>>) -> AtOnce<T> {
+        let (mut waiting, mut failed) = (Vec::new(), None);
+        for source in self.sources.load().iter() {
+            match question(&**source, Wait::Never) {
+                Poll::Ready(Ok(Some(answer))) => return AtOnce::Answered(answer),
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Err(error)) => failed = failed.or(Some(error)),
+                Poll::Pending => waiting.push(Arc::clone(source)),
+            }
+        }
+        AtOnce::Not { waiting, failed }
     }
 
     /// What every source answers, in order.
@@ -150,6 +158,17 @@ impl Roots {
         }
         Ok(())
     }
+}
+
+/// What was answered without waiting.
+enum AtOnce<T> {
+    Answered(T),
+    Not {
+        /// Those that would have to be waited for.
+        waiting: Vec<Arc<dyn Source>>,
+        /// What was wrong with one of the others.
+        failed: Option<Error>,
+    },
 }
 
 /// How long a probe waits for a medium: half of what `kubelet` and `systemd` grant by habit.

@@ -116,7 +116,7 @@ async fn a_client_may_go_away() {
     assert!(client.get("0-1048577").await.body == expected("0-1048577"));
     drop(client);
     until(|| server.transport.connections.get() == 0).await;
-    assert_eq!(server.http.in_flight.get(), 0);
+    assert_eq!(server.http.requests.in_flight(), 0);
 }
 
 /// A file that is shorter than it was must not look like the end of an answer.

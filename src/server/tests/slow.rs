@@ -205,7 +205,7 @@ async fn what_does_not_need_a_hanging_medium_is_served_as_if_nothing_were_wrong(
         pull.send("GET /0-5242880 HTTP/1.1\r\nHost: test\r\nX-Cold: yes\r\n\r\n").await;
         pulls.push(pull);
     }
-    until(|| slow.hanging() > 0 && server.http.in_flight.get() == 64).await;
+    until(|| slow.hanging() > 0 && server.http.requests.in_flight() == 64).await;
 
     let began = Instant::now();
     let mut other = server.connect().await;
