@@ -57,10 +57,6 @@ use crate::server::transport::Plain;
 /// been seen.
 const BUFFER_LIMIT: usize = 128 << 10;
 
-/// How many header lines a request may have; hyper's own limit is 100. What they may be together is limited
-/// by [`BUFFER_LIMIT`].
-const HEADER_LIMIT: usize = 1024;
-
 /// How many requests may be under way on one HTTP/2 connection. `oc` runs dozens and asks for at least 100.
 const STREAM_LIMIT: u32 = 128;
 
@@ -213,7 +209,8 @@ impl<S: Service> Shared<S> {
             // `Progress` has the limits: hyper's would count the time between requests as part of the head's.
             .header_read_timeout(None)
             .max_buf_size(BUFFER_LIMIT)
-            .max_headers(HEADER_LIMIT)
+            // How many header lines there may be is hyper's own limit of 100, which is Envoy's and Apache's too:
+            // with another it takes room for all of them from the allocator, for every request.
             .serve_connection(TokioIo::new(io), service);
         self.drive(pin!(connection), progress).await
     }
@@ -273,7 +270,8 @@ impl<S: Service> Shared<S> {
                     is_closing = true;
                     connection.as_mut().close();
                 }
-                () = self.abandon.cancelled() => return Ok(()),
+                // Nobody is abandoned who was not told to close before.
+                () = self.abandon.cancelled(), if is_closing => return Ok(()),
                 () = sleep(wait) => {}
             }
         }
