@@ -154,6 +154,9 @@ impl<'a> Cuts<'a> {
         let mut guest = self.begin("cut")?;
         let endpoint = Endpoint::plain(guest.registry);
         let is_here = self.check(&mut guest, &endpoint)?;
+        if kind == Kind::Collect {
+            self.kept.thin_out(&endpoint).context("thinning out")?;
+        }
         let prepared = prepare(self.system, kind, &mut guest, is_here);
         let script = self.or_journal(&mut guest, prepared)?;
         if kind == Kind::Collect {

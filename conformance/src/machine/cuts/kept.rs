@@ -13,14 +13,19 @@ use crate::client;
 use crate::crash::Acknowledged;
 use crate::crash::still_there;
 use crate::http::Endpoint;
+use crate::http::Response;
 use crate::image::Content;
 
 /// How many of the things acknowledged last are asked for in each life; after the last, all are.
 const CHECKED: usize = 12;
 
-/// How many images are deleted in a life, and of how many of those that are there the oldest one.
+/// How many images are being deleted when power goes, and of how many of those that are there the oldest one.
 const VICTIMS: usize = 8;
 const ONE_OF: usize = 3;
+
+/// How many images are kept when the rest is thinned out: each life begins by having all of the store verified,
+/// and two hundred lives would take most of their time for that.
+const MOST: usize = 30;
 
 /// How old garbage must be: older than what is just being pushed.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
@@ -29,7 +34,30 @@ pub(super) const GRACE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     things: Vec<Acknowledged>,
-    deleted: Vec<(&'static str, String)>,
+    deleted: Vec<Tagged>,
+    /// Whose deletion was not acknowledged.
+    doubtful: Vec<Victim>,
+}
+
+/// A repository and a tag in it.
+pub(super) type Tagged = (&'static str, String);
+
+/// An image that is to be deleted.
+#[derive(Clone, Debug)]
+pub(super) struct Victim {
+    tagged: Tagged,
+    manifest: Content,
+}
+
+impl Victim {
+    /// Has it deleted.
+    ///
+    /// # Errors
+    /// It was not acknowledged.
+    pub(super) fn delete(&self, endpoint: &Endpoint) -> Result<Response> {
+        let (repository, _) = self.tagged;
+        endpoint.delete(&format!("/v2/{repository}/manifests/{}", self.manifest.digest))
+    }
 }
 
 impl Kept {
@@ -37,8 +65,10 @@ impl Kept {
         self.things.extend(things);
     }
 
-    pub(super) fn deleted(&mut self, tags: Vec<(&'static str, String)>) {
-        self.deleted.extend(tags);
+    /// The first `acknowledged` of them are gone; what became of the others is not known.
+    pub(super) fn deleted(&mut self, mut victims: Vec<Victim>, acknowledged: usize) {
+        self.doubtful.extend(victims.drain(acknowledged.min(victims.len())..));
+        self.deleted.extend(victims.into_iter().map(|it| it.tagged));
     }
 
     /// Blobs whose image power did not let be finished are garbage, and may go.
@@ -52,15 +82,37 @@ impl Kept {
 
     /// Images that are about to be deleted, the oldest; what becomes of them and of their blobs is not known
     /// until that is acknowledged.
-    pub(super) fn give_up(&mut self) -> Vec<(&'static str, String, Content)> {
-        let images = self.things.iter().filter(|it| matches!(it, Acknowledged::Tag(..))).count();
-        let count = (images / ONE_OF).min(VICTIMS);
+    pub(super) fn give_up(&mut self) -> Vec<Victim> {
+        self.oldest((self.images() / ONE_OF).min(VICTIMS))
+    }
+
+    /// Has all but the newest images deleted.
+    ///
+    /// # Errors
+    /// One was not.
+    pub(super) fn thin_out(&mut self, endpoint: &Endpoint) -> Result<()> {
+        for victim in std::mem::take(&mut self.doubtful) {
+            victim.delete(endpoint)?.expect_any(&[202, 404])?;
+            self.deleted.push(victim.tagged);
+        }
+        let victims = self.oldest(self.images().saturating_sub(MOST));
+        victims.iter().try_for_each(|it| it.delete(endpoint)?.expect(202).map(drop))?;
+        self.deleted.extend(victims.into_iter().map(|it| it.tagged));
+        Ok(())
+    }
+
+    fn images(&self) -> usize {
+        self.things.iter().filter(|it| matches!(it, Acknowledged::Tag(..))).count()
+    }
+
+    /// Takes the oldest images out of what must be there.
+    fn oldest(&mut self, count: usize) -> Vec<Victim> {
         let mut victims = Vec::new();
         let mut blobs = HashSet::new();
         self.things.retain(|thing| match thing {
             Acknowledged::Tag(repository, tag, manifest) if victims.len() < count => {
                 blobs.extend(children(thing));
-                victims.push((*repository, tag.clone(), manifest.clone()));
+                victims.push(Victim { tagged: (*repository, tag.clone()), manifest: manifest.clone() });
                 false
             }
             _ => true,
@@ -84,7 +136,7 @@ impl Kept {
     }
 }
 
-fn is_gone(endpoint: &Endpoint, (repository, tag): &(&'static str, String)) -> Result<()> {
+fn is_gone(endpoint: &Endpoint, (repository, tag): &Tagged) -> Result<()> {
     let found = client::manifest(endpoint, "HEAD", &format!("/v2/{repository}/manifests/{tag}"))?;
     ensure!(found.status == 404, "{repository}:{tag} was deleted before the cut, and is back");
     Ok(())

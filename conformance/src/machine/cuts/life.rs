@@ -1,6 +1,8 @@
 //! The end of a life: clients push, something else goes on, and power goes in the middle of it.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -9,9 +11,9 @@ use anyhow::bail;
 
 use crate::crash::push_forever;
 use crate::http::Endpoint;
-use crate::image::Content;
 use crate::machine::cuts::Cuts;
 use crate::machine::cuts::Kind;
+use crate::machine::cuts::kept::Victim;
 use crate::machine::guest::Guest;
 
 /// Who pushes when power is cut.
@@ -84,7 +86,7 @@ pub(super) fn cut_off(
     kind: Kind,
     script: Option<String>,
 ) -> Result<Cut> {
-    let (acknowledged, deleted) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let (acknowledged, deleted) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     let victims = if kind == Kind::Collect { cuts.kept.give_up() } else { Vec::new() };
     let seed = 1000 + cuts.tally.0.len() as u64 * PUSHERS;
     if let Some(script) = &script {
@@ -92,12 +94,12 @@ pub(super) fn cut_off(
     }
     let disk = &cuts.system.disk;
     let is_over = std::thread::scope(|scope| {
-        let (acknowledged, deleted) = (&acknowledged, &deleted);
+        let acknowledged = &acknowledged;
         for pusher in 0..PUSHERS {
             // It ends with an error, since the machine does.
             scope.spawn(move || push_forever(endpoint, seed + pusher, acknowledged));
         }
-        scope.spawn(move || delete(endpoint, victims, deleted));
+        scope.spawn(|| delete(endpoint, &victims, &deleted));
         std::thread::sleep(Duration::from_millis(cuts.random.u64(cuts.reach.life(kind))));
         disk.fail_at(cuts.random.usize(unflushed(kind)));
         let latest = Instant::now() + MOMENT;
@@ -109,26 +111,18 @@ pub(super) fn cut_off(
         is_over
     });
     cuts.reach.learn(kind, is_over);
-    let (Ok(acknowledged), Ok(deleted)) = (acknowledged.into_inner(), deleted.into_inner()) else {
-        bail!("a client panicked");
-    };
+    let Ok(acknowledged) = acknowledged.into_inner() else { bail!("a client panicked") };
     let cut = Cut { kind: if is_over { Kind::Push } else { kind }, acknowledged: acknowledged.len() };
     cuts.kept.extend(acknowledged);
-    cuts.kept.deleted(deleted);
+    cuts.kept.deleted(victims, deleted.into_inner());
     Ok(cut)
 }
 
-/// Deletes images until the server is gone.
-fn delete(
-    endpoint: &Endpoint,
-    victims: Vec<(&'static str, String, Content)>,
-    deleted: &Mutex<Vec<(&'static str, String)>>,
-) -> Result<()> {
-    for (repository, tag, manifest) in victims {
-        endpoint.delete(&format!("/v2/{repository}/manifests/{}", manifest.digest))?.expect(202)?;
-        if let Ok(mut deleted) = deleted.lock() {
-            deleted.push((repository, tag));
-        }
+/// Deletes images until the server is gone, and counts them.
+fn delete(endpoint: &Endpoint, victims: &[Victim], deleted: &AtomicUsize) -> Result<()> {
+    for victim in victims {
+        victim.delete(endpoint)?.expect(202)?;
+        deleted.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
