@@ -133,9 +133,12 @@ impl Fault<'_> {
     }
 
     fn is_of(&self, release: &ReleaseStatus) -> bool {
-        let Self { release: ReleaseDocument { name, image, .. }, .. } = self;
-        let digest = image.as_ref().and_then(|image| image.rsplit('@').next());
-        digest.map_or_else(|| release.is_called(name), |digest| release.is_called(digest))
+        release.is_called(self.digest().unwrap_or(&self.release.name))
+    }
+
+    /// Of the release's image, which is named by it.
+    fn digest(&self) -> Option<&str> {
+        self.release.image.as_ref()?.rsplit_once('@').map(|(_, digest)| digest)
     }
 }
 
@@ -207,10 +210,9 @@ impl From<&ReleaseStatus> for Written {
 impl From<&Fault<'_>> for Written {
     fn from(fault: &Fault<'_>) -> Self {
         let it = fault.release;
-        let digest = it.image.as_ref().and_then(|image| image.rsplit_once('@'));
         Self {
             version: it.version.clone(),
-            digest: digest.map(|(_, digest)| digest.to_owned()),
+            digest: fault.digest().map(ToOwned::to_owned),
             tag: None,
             bundle: it.bundle.clone(),
             images: it.images.unwrap_or_default(),

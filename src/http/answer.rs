@@ -71,7 +71,8 @@ pub(super) fn insert_version(headers: &mut HeaderMap) {
     headers.insert(VERSION, HeaderValue::from_static("registry/2.0"));
 }
 
-/// What every answer with content says of it. Whatever else it is to say has room.
+/// What every answer with content says of it. Whatever else it is to say has room, and what every answer says is
+/// there already, so that a copy, which has room for no more, need not grow for it.
 pub(super) fn content_head(content_type: HeaderValue, len: u64, digest: &Digest) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
     headers.insert(CONTENT_TYPE, content_type);

@@ -49,11 +49,7 @@ pub(super) enum What {
 impl Asked {
     /// The manifest of a reference as it stands in a path.
     pub(super) fn manifest(name: RepositoryName, reference: &str) -> Result<Self, Error> {
-        let reference = Reference::parse(reference).map_err(|error| match error {
-            ReferenceError::Tag(error) => Error::TagOfNothing(error),
-            ReferenceError::Digest(error) => Error::Digest(error),
-        })?;
-        Ok(Self::new(name, What::Manifest(reference)))
+        Ok(Self::new(name, What::Manifest(existing(reference)?)))
     }
 
     /// The blob of a digest as it stands in a path.
@@ -87,6 +83,14 @@ impl Asked {
             What::Manifest(_) | What::Blob(_) => make(),
         }
     }
+}
+
+/// The reference to something that is to be there: what cannot be a tag is none.
+pub(super) fn existing(reference: &str) -> Result<Reference, Error> {
+    Reference::parse(reference).map_err(|error| match error {
+        ReferenceError::Tag(error) => Error::TagOfNothing(error),
+        ReferenceError::Digest(error) => Error::Digest(error),
+    })
 }
 
 /// What was asked for of late, by the paths. Each thread has its own: two that count references to the same thing

@@ -14,6 +14,7 @@ use storage_layout::Tag;
 use crate::http::Body;
 use crate::http::answer;
 use crate::http::answer::DOCKER_CONTENT_DIGEST;
+use crate::http::asked;
 use crate::http::asked::Asked;
 use crate::http::blobs::Part;
 use crate::http::conditional;
@@ -101,11 +102,7 @@ pub(super) async fn delete(
     name: &RepositoryName,
     reference: &str,
 ) -> Result<Response<Body>, Error> {
-    let reference = Reference::parse(reference).map_err(|error| match error {
-        ReferenceError::Tag(error) => Error::TagOfNothing(error),
-        ReferenceError::Digest(error) => Error::Digest(error),
-    })?;
-    registry.delete_manifest(name, &reference).await?;
+    registry.delete_manifest(name, &asked::existing(reference)?).await?;
     Ok(answer::empty(StatusCode::ACCEPTED))
 }
 

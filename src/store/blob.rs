@@ -210,8 +210,19 @@ impl Window {
 
     /// `len` of its bytes after the first `skip`.
     pub(crate) fn piece(&self, skip: u64, len: u64) -> Self {
-        let proof = self.proof.clone().map(|(proof, begin)| (proof, begin + skip));
-        Self { offset: self.offset + skip, len, proof, ..self.clone() }
+        let mut piece = self.clone();
+        piece.skip(skip);
+        piece.len = len;
+        piece
+    }
+
+    /// Takes its first `len` bytes off.
+    pub(crate) fn skip(&mut self, len: u64) {
+        self.offset += len;
+        self.len -= len;
+        if let Some((_, begin)) = &mut self.proof {
+            *begin += len;
+        }
     }
 
     /// Reads it into memory on one of the medium's threads. A fault of the medium is retried once, counted

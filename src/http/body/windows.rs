@@ -171,7 +171,7 @@ impl Stretch {
     }
 
     fn cut(&mut self, len: u64) {
-        self.window = self.window.piece(len, self.window.len - len);
+        self.window.skip(len);
     }
 }
 
