@@ -33,6 +33,7 @@ mod guesses;
 mod verdicts;
 
 use files::Files;
+use files::Readings;
 use files::Verdict;
 use guesses::Guesses;
 use verdicts::Verdicts;
@@ -126,10 +127,11 @@ impl Credentials {
         if !policy.wants_credentials() || origin == Origin::AdminSocket {
             return Ok(policy.anonymous(origin));
         }
-        let files = Files::current(&self.inner.sources);
-        if let Some(identity) = header.and_then(|header| self.inner.verdicts.recognize(header, &files)) {
+        let readings = Readings::current(&self.inner.sources);
+        if let Some(identity) = header.and_then(|header| self.inner.verdicts.recognize(header, readings)) {
             return Ok(identity);
         }
+        let files = Files::current(&self.inner.sources);
         // On the heap, so that who is known does not pay for its size.
         Box::pin(self.examine(header, files, origin, now)).await
     }

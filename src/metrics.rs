@@ -25,9 +25,11 @@ use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 
 mod requests;
+mod tally;
 
 pub use requests::Kind;
 pub use requests::Requests;
+pub use tally::Tally;
 
 /// Every group, and the text of all. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -84,7 +86,7 @@ pub struct HttpMetrics {
     /// Requests answered and under way.
     pub requests: Requests,
     /// Bytes of request bodies read.
-    pub received: Counter,
+    pub received: Tally,
 }
 
 impl HttpMetrics {
@@ -109,14 +111,14 @@ pub struct TransportMetrics {
     /// TLS handshakes that failed, also by a plain request.
     pub handshakes_failed: Counter,
     /// File bytes that the kernel sent from its page cache to a plain socket.
-    pub sendfile: Counter,
+    pub sendfile: Tally,
     /// File bytes that the kernel sent from its page cache and encrypted on the way.
-    pub ktls: Counter,
+    pub ktls: Tally,
     /// Bytes that were copied to a plain socket.
-    pub copied: Counter,
+    pub copied: Tally,
     /// Bytes that were copied and encrypted here.
-    pub tls: Counter,
-    sent: Family<Label, Counter>,
+    pub tls: Tally,
+    sent: Family<Label, Tally>,
 }
 
 impl TransportMetrics {
@@ -134,7 +136,7 @@ impl TransportMetrics {
 
 impl Default for TransportMetrics {
     fn default() -> Self {
-        let sent = Family::<Label, Counter>::default();
+        let sent = Family::<Label, Tally>::default();
         let by = |path| sent.get_or_create_owned(&[("path", path)]);
         let (connections, accepted, turned_away, displaced, handshakes_failed) = Default::default();
         Self {

@@ -58,6 +58,12 @@ impl<T> Watched<T> {
     pub fn current(&self) -> Arc<T> {
         self.value.load_full()
     }
+
+    /// Which value is in force: a number that no other has as long as this one is kept. Counts no reference, so
+    /// that threads which ask at the same time do not wait for each other.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.value.load()).addr()
+    }
 }
 
 impl<T> Clone for Watched<T> {

@@ -43,6 +43,7 @@ mod link;
 mod list;
 mod lock;
 mod medium;
+mod near;
 mod open;
 mod piece;
 mod proof;
@@ -183,11 +184,30 @@ impl Store {
         }
     }
 
+    /// The bytes of a blob as a repository holds it, where they are few and were asked for of late, and nothing has to be
+    /// waited for to know that they are still stored.
+    pub fn kept_layer(&self, name: &RepositoryName, digest: &Digest) -> Option<Bytes> {
+        let Inner { contents, links, roots, .. } = &*self.inner;
+        let content = contents.remembered(digest).filter(|it| it.len() <= Contents::LARGEST_BLOB_KEPT)?;
+        let link = Entry::LayerLink(name.clone(), *digest).path();
+        let linked = roots.first_at_once(|source, wait| links.read_named(source, &link, digest, wait))?;
+        if linked != *digest {
+            return None;
+        }
+        roots.first_at_once(|source, wait| contents.sight(source, digest, content.len(), wait))?;
+        Some(content)
+    }
+
     /// The bytes of a blob, wherever it is linked. Sizes and emptiness are those of the file: a blob of zero
     /// length whose digest is not that of nothing is [`Error::Corrupt`].
     pub async fn blob(&self, digest: &Digest) -> Result<Option<Blob>, Error> {
-        let (contents, digest) = (self.inner.contents.clone(), *digest);
-        self.inner.roots.any(move |source, wait| contents.blob(source, &digest, wait)).await
+        let (contents, digest) = (&self.inner.contents, *digest);
+        let at_once = |source: &dyn Source, wait| contents.blob(source, &digest, wait);
+        let lasting = || {
+            let contents = contents.clone();
+            move |source: &dyn Source, wait| contents.blob(source, &digest, wait)
+        };
+        self.inner.roots.any_of(at_once, lasting).await
     }
 
     /// A blob read whole, for manifests and configs; verified against its digest.
@@ -216,8 +236,11 @@ impl Store {
 
     /// What a tag points at. An empty or unreadable link is [`Error::Corrupt`].
     pub async fn tag(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
-        let path = Entry::TagCurrent(name.clone(), tag.clone()).path();
-        let links = self.inner.links.clone();
+        let (links, path) = (&self.inner.links, Entry::TagCurrent(name.clone(), tag.clone()).path());
+        if let Some(digest) = self.inner.roots.first_at_once(|source, wait| links.read(source, &path, wait)) {
+            return Ok(Some(digest));
+        }
+        let links = links.clone();
         self.inner.roots.first(move |source, wait| links.read(source, &path, wait)).await
     }
 
@@ -261,15 +284,12 @@ impl Store {
 
     /// A blob of at most [`Store::VOUCHED_UP_TO`] bytes after it was made sure that they have its digest, before
     /// anybody is sent one of them: once for each version of its file, so that what is asked for often costs
-    /// nothing more. Where they are few they come with it.
+    /// nothing more. Where they are few they are kept.
     ///
     /// # Errors
     /// [`Error::Corrupt`] where its bytes have another digest, or the medium's.
     pub async fn vouch(&self, blob: Blob) -> Result<Blob, Error> {
         let contents = &self.inner.contents;
-        if let Some(content) = contents.kept(&blob) {
-            return Ok(blob.with_content(content));
-        }
         if blob.len() > Self::VOUCHED_UP_TO || contents.is_vouched_for(&blob) {
             return Ok(blob);
         }
@@ -424,8 +444,13 @@ impl Store {
 
     /// What the link `entry` points at, which is `digest` or the same bytes by another algorithm.
     async fn target(&self, entry: &Entry, digest: &Digest) -> Result<Option<Digest>, Error> {
-        let (links, path, digest) = (self.inner.links.clone(), entry.path(), *digest);
-        self.inner.roots.any(move |source, wait| links.read_named(source, &path, &digest, wait)).await
+        let (links, path, digest) = (&self.inner.links, entry.path(), *digest);
+        let at_once = |source: &dyn Source, wait| links.read_named(source, &path, &digest, wait);
+        let lasting = || {
+            let (links, path) = (links.clone(), path.clone());
+            move |source: &dyn Source, wait| links.read_named(source, &path, &digest, wait)
+        };
+        self.inner.roots.any_of(at_once, lasting).await
     }
 
     /// What is listed in every root.

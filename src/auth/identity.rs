@@ -61,6 +61,12 @@ impl Identity {
         Self { until: Some(until), ..self }
     }
 
+    /// The same, in memory of its own: what counts references to it waits for nobody who counts those to this.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { user: self.user.as_deref().map(Arc::from), ..self.clone() }
+    }
+
     /// When the credential that proved it ceases to count; `None` while it is in force.
     pub fn until(&self) -> Option<Instant> {
         self.until

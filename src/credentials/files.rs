@@ -19,6 +19,23 @@ pub(super) struct Files {
     pull_secret: Option<Arc<Succession<PullSecret>>>,
 }
 
+/// Which readings of the files were meant: two numbers that no others have as long as those are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Readings {
+    htpasswd: usize,
+    pull_secret: usize,
+}
+
+impl Readings {
+    /// Those in force, without a claim on them.
+    pub(super) fn current(sources: &Sources) -> Self {
+        Self {
+            htpasswd: sources.htpasswd.as_ref().map_or(0, Watched::address),
+            pull_secret: sources.pull_secret.as_ref().map_or(0, Watched::address),
+        }
+    }
+}
+
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -47,9 +64,12 @@ impl Files {
         }
     }
 
-    /// Which readings these are: two numbers that no others have as long as these are kept.
-    pub(super) fn readings(&self) -> (usize, usize) {
-        (address(self.htpasswd.as_ref()), address(self.pull_secret.as_ref()))
+    /// Which readings these are.
+    pub(super) fn readings(&self) -> Readings {
+        Readings {
+            htpasswd: address(self.htpasswd.as_ref()),
+            pull_secret: address(self.pull_secret.as_ref()),
+        }
     }
 
     /// Takes as long as bcrypt, unless only the pull secret can know the user. What htpasswd gives includes

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::auth::Credential;
 use crate::auth::Identity;
 use crate::credentials::Files;
+use crate::credentials::Readings;
 use crate::credentials::Rejected;
 use crate::credentials::Verdict;
 
@@ -42,15 +43,7 @@ const LONGEST_HEADER: usize = 1024;
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     fingerprint: [u8; 32],
-    htpasswd: usize,
-    pull_secret: usize,
-}
-
-impl Key {
-    fn new(fingerprint: [u8; 32], files: &Files) -> Self {
-        let (htpasswd, pull_secret) = files.readings();
-        Self { fingerprint, htpasswd, pull_secret }
-    }
+    readings: Readings,
 }
 
 impl Verdicts {
@@ -76,9 +69,9 @@ impl Verdicts {
         self.cache.get_or_insert_async(&key, check).await.map(|(verdict, _)| verdict)
     }
 
-    /// Whom a header that is exactly this proved, by these files.
-    pub(super) fn recognize(&self, header: &[u8], files: &Files) -> Option<Identity> {
-        let key = self.header_key(header, files)?;
+    /// Whom a header that is exactly this proved, by these readings of the files.
+    pub(super) fn recognize(&self, header: &[u8], readings: Readings) -> Option<Identity> {
+        let key = self.header_key(header, readings)?;
         let own = self.headers.get()?.borrow();
         let (identity, _) = own.get(&key)?;
         let counts = identity.until().is_none_or(|until| Instant::now().into_std() < until);
@@ -87,21 +80,22 @@ impl Verdicts {
 
     /// Remembers whom a header proves.
     pub(super) fn remember(&self, header: &[u8], files: &Files, identity: &Identity) {
-        if let Some(key) = self.header_key(header, files) {
+        if let Some(key) = self.header_key(header, files.readings()) {
             let own = self.headers.get_or(|| RefCell::new(unsync::Cache::new(CAPACITY)));
-            own.borrow_mut().insert(key, (identity.clone(), files.clone()));
+            own.borrow_mut().insert(key, (identity.apart(), files.clone()));
         }
     }
 
-    fn header_key(&self, header: &[u8], files: &Files) -> Option<Key> {
+    fn header_key(&self, header: &[u8], readings: Readings) -> Option<Key> {
         let is_short = header.len() <= LONGEST_HEADER;
-        is_short.then(|| Key::new(self.fingerprint([b"larder header\0", header]), files))
+        is_short.then(|| Key { fingerprint: self.fingerprint([b"larder header\0", header]), readings })
     }
 
     /// A name holds no colon, so joining the two with one is unambiguous.
     fn credential_key(&self, credential: &Credential, files: &Files) -> Key {
         let (user, password) = (credential.user.as_bytes(), credential.password.as_bytes());
-        Key::new(self.fingerprint([b"larder credential\0", user, b":", password]), files)
+        let fingerprint = self.fingerprint([b"larder credential\0", user, b":", password]);
+        Key { fingerprint, readings: files.readings() }
     }
 
     /// Of the parts together; the first tells what they are.

@@ -7,7 +7,8 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use http::HeaderMap;
 use quick_cache::unsync::Cache;
@@ -21,18 +22,19 @@ use crate::oci::Reference;
 use crate::oci::ReferenceError;
 
 /// Something with content that a path names.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Asked {
     /// Of this repository.
     pub(super) name: RepositoryName,
     /// This.
     pub(super) what: What,
-    head: OnceLock<Head>,
+    head: Mutex<Option<Head>>,
 }
 
-/// The headers of an answer with content of this length.
-#[derive(Debug, PartialEq, Eq)]
+/// The headers of an answer with content that has this digest and length.
+#[derive(Debug)]
 struct Head {
+    of: Digest,
     len: u64,
     headers: HeaderMap,
 }
@@ -68,19 +70,21 @@ impl Asked {
     }
 
     fn new(name: RepositoryName, what: What) -> Self {
-        Self { name, what, head: OnceLock::new() }
+        Self { name, what, head: Mutex::default() }
     }
 
-    /// The headers of an answer with the whole content, which has the digest `of` and this length. They are
-    /// made once, unless this is a tag, which may point elsewhere next time.
-    pub(super) fn head(&self, of: &Digest, len: u64, make: impl Fn() -> HeaderMap) -> HeaderMap {
-        match &self.what {
-            What::Manifest(Reference::Digest(digest)) | What::Blob(digest) if digest == of => {
-                let head = self.head.get_or_init(|| Head { len, headers: make() });
-                // A file that was cut short is no longer what it was, and is not to be announced as such.
-                if head.len == len { head.headers.clone() } else { make() }
+    /// The headers of an answer with the whole content, which has the digest `of` and this length: made anew where
+    /// a tag points elsewhere than it did. So does a file that was cut short; it is not to be announced as what it
+    /// was.
+    pub(super) fn head(&self, of: &Digest, len: u64, make: impl FnOnce() -> HeaderMap) -> HeaderMap {
+        let mut known = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some(head) if head.of == *of && head.len == len => head.headers.clone(),
+            _ => {
+                let headers = make();
+                *known = Some(Head { of: *of, len, headers: headers.clone() });
+                headers
             }
-            What::Manifest(_) | What::Blob(_) => make(),
         }
     }
 }
@@ -136,22 +140,21 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_made_once_for_a_digest_and_each_time_for_a_tag() {
+    fn a_head_is_made_once_for_what_it_is_the_head_of() {
         let name = || RepositoryName::parse("a/b").unwrap();
         let [one, other] =
             ["0f", "f0"].map(|it| Digest::parse(&format!("sha256:{}", it.repeat(32))).unwrap());
         for asked in [
             Asked::blob(name(), &one.to_string()).unwrap(),
             Asked::manifest(name(), &one.to_string()).unwrap(),
+            Asked::manifest(name(), "v1").unwrap(),
         ] {
             assert_eq!(asked.head(&one, 3, || head("first")), head("first"));
             assert_eq!(asked.head(&one, 3, || head("second")), head("first"));
             assert_eq!(asked.head(&one, 2, || head("shorter")), head("shorter"));
-            assert_eq!(asked.head(&other, 3, || head("second")), head("second"));
+            assert_eq!(asked.head(&other, 3, || head("of another")), head("of another"));
+            assert_eq!(asked.head(&other, 3, || head("second")), head("of another"));
         }
-        let tag = Asked::manifest(name(), "v1").unwrap();
-        assert_eq!(tag.head(&one, 3, || head("first")), head("first"));
-        assert_eq!(tag.head(&one, 3, || head("second")), head("second"));
     }
 
     #[test]

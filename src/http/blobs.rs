@@ -55,16 +55,32 @@ pub(super) async fn get(
     }
     let name = &asked.name;
     let reach = reach(headers, part);
-    let blob = match registry.blob(name, digest, reach, wish(headers)).await {
-        Ok(Found::Stored(blob)) => blob,
-        Ok(Found::Arriving(blob)) => return Ok(arriving(blob, digest)),
+    let head = |len| asked.head(digest, len, || head(digest, len));
+    match registry.blob(name, digest, reach, wish(headers)).await {
+        Ok(Found::Kept(content)) => {
+            let len = content.len() as u64;
+            unless_known(headers, digest, || Ok(response(StatusCode::OK, head(len), Body::Bytes(content))))
+        }
+        Ok(Found::Stored(blob)) => unless_known(headers, digest, || {
+            let selection = selection(headers, digest, blob.len(), part)?;
+            Ok(selected(&blob, selection, head(blob.len())))
+        }),
+        Ok(Found::Arriving(blob)) => Ok(arriving(blob, digest)),
         Err(error) => {
             let may = peers::is_peer(headers) && part == Part::AsAsked;
             let begin = peers::first_byte(headers).filter(|_| may);
             let found = begin.and_then(|begin| registry.read_along(name, digest, begin));
-            return found.map(|it| arriving(it, digest)).ok_or(error.into());
+            found.map(|it| arriving(it, digest)).ok_or(error.into())
         }
-    };
+    }
+}
+
+/// The answer that `send` makes, unless the client has the blob or wants another.
+fn unless_known(
+    headers: &HeaderMap,
+    digest: &Digest,
+    send: impl FnOnce() -> Result<Response<Body>, Error>,
+) -> Result<Response<Body>, Error> {
     match conditional::evaluate(headers, digest) {
         Outcome::PreconditionFailed => Err(Error::PreconditionFailed),
         Outcome::NotModified => {
@@ -72,10 +88,7 @@ pub(super) async fn get(
             say_ways(response.headers_mut());
             Ok(response)
         }
-        Outcome::Send => {
-            let selection = selection(headers, digest, blob.len(), part)?;
-            Ok(selected(&blob, selection, asked.head(digest, blob.len(), || head(digest, blob.len()))))
-        }
+        Outcome::Send => send(),
     }
 }
 
@@ -148,10 +161,7 @@ fn selection(headers: &HeaderMap, digest: &Digest, len: u64, part: Part) -> Resu
 
 fn selected(blob: &Blob, selection: Selection, mut head: HeaderMap) -> Response<Body> {
     let (status, body) = match selection {
-        Selection::Whole => {
-            let body = blob.content().cloned().map(Body::Bytes);
-            (StatusCode::OK, body.unwrap_or_else(|| Body::File(blob.range(0..blob.len()))))
-        }
+        Selection::Whole => (StatusCode::OK, Body::File(blob.range(0..blob.len()))),
         Selection::One(range) => {
             head.insert(CONTENT_RANGE, answer::value(content_range(&range, blob.len())));
             let piece = blob.range(range);
@@ -166,6 +176,10 @@ fn selected(blob: &Blob, selection: Selection, mut head: HeaderMap) -> Response<
             (StatusCode::PARTIAL_CONTENT, Body::Parts(parts.parts))
         }
     };
+    response(status, head, body)
+}
+
+fn response(status: StatusCode, head: HeaderMap, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = head;

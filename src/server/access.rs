@@ -10,7 +10,6 @@ use http::Request;
 use http::StatusCode;
 use http::Uri;
 use http_body::Frame;
-use prometheus_client::metrics::counter::Counter;
 
 use crate::http::AccessNote;
 use crate::http::PeerInfo;
@@ -18,6 +17,7 @@ use crate::http::body;
 use crate::http::body::Chunk;
 use crate::metrics::HttpMetrics;
 use crate::metrics::Kind;
+use crate::metrics::Tally;
 use crate::server::progress::Progress;
 
 /// What the records of one connection have in common.
@@ -69,7 +69,7 @@ impl Ledger {
     }
 
     /// Counts the bytes of request bodies.
-    pub(super) fn received(&self) -> &Counter {
+    pub(super) fn received(&self) -> &Tally {
         &self.metrics.received
     }
 

@@ -249,6 +249,8 @@ impl<S: Service> Shared<S> {
         progress: &Progress,
     ) -> Result<(), hyper::Error> {
         let mut is_closing = false;
+        // Its own, since it is looked at with every wake-up, under a lock.
+        let shutdown = self.shutdown.child_token();
         loop {
             let wait = match progress.verdict() {
                 Verdict::Wait(wait) => wait,
@@ -266,7 +268,7 @@ impl<S: Service> Shared<S> {
             tokio::select! {
                 biased;
                 result = &mut connection => return result,
-                () = self.shutdown.cancelled(), if !is_closing => {
+                () = shutdown.cancelled(), if !is_closing => {
                     is_closing = true;
                     connection.as_mut().close();
                 }

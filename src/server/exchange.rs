@@ -83,7 +83,7 @@ impl<S: Service> Exchange<S> {
         let version = request.version();
         let client = if request.headers().contains_key(EXPECT) { Client::Waits } else { Client::Sends };
         let (head, incoming) = request.into_parts();
-        let (body, rest) = RequestBody::new(incoming, self.ledger.received().clone());
+        let (body, rest) = RequestBody::new(incoming, self.ledger.received());
         // On the heap: it has several KiB, which hyper would move with every request and keep with every idle
         // connection.
         let answering = Box::pin(self.service.respond(Request::from_parts(head, body), self.ledger.peer()));

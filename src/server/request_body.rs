@@ -19,12 +19,12 @@ use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
 use hyper::body::Incoming;
-use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
+use crate::metrics::Tally;
 use crate::server::progress::STALL_LIMIT;
 use crate::server::transport::linger;
 
@@ -41,7 +41,8 @@ pub struct RequestBody {
     incoming: Option<Incoming>,
     /// Where it goes when it is dropped unread; `None` for a request without a body.
     rest: Option<Rest>,
-    received: Counter,
+    /// What counts its bytes; `None` for a request without a body.
+    received: Option<Tally>,
     stall: Stall,
 }
 
@@ -81,8 +82,9 @@ struct Stall {
 
 impl RequestBody {
     /// A body, and what becomes of it if it is not read. Bytes are counted in `received`.
-    pub(super) fn new(incoming: Incoming, received: Counter) -> (Self, Option<Rest>) {
+    pub(super) fn new(incoming: Incoming, received: &Tally) -> (Self, Option<Rest>) {
         let rest = (!incoming.is_end_stream()).then(Rest::default);
+        let received = rest.is_some().then(|| received.clone());
         let body = Self { incoming: Some(incoming), rest: rest.clone(), received, stall: Stall::default() };
         (body, rest)
     }
@@ -101,8 +103,9 @@ impl Body for RequestBody {
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
                 this.stall.has_moved = true;
-                if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-                    this.received.inc_by(data.len() as u64);
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                if let (Some(data), Some(received)) = (data, &this.received) {
+                    received.inc_by(data.len() as u64);
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(ReceiveError::Broken)))
             }

@@ -26,8 +26,6 @@ use crate::store::version::Place;
 #[derive(Clone, Debug)]
 pub struct Blob {
     whole: FileRange,
-    /// Its bytes, where they are kept.
-    content: Option<Bytes>,
 }
 
 impl Blob {
@@ -35,12 +33,7 @@ impl Blob {
         let Found { extents, version } = found;
         let end = extents.len();
         let whole = FileRange { digest, version, extents, position: 0, end, medium, proof: None };
-        Self { whole, content: None }
-    }
-
-    /// The same blob, whose verified bytes are in memory.
-    pub(super) fn with_content(self, content: Bytes) -> Self {
-        Self { content: Some(content), ..self }
+        Self { whole }
     }
 
     /// The same blob, whose bytes are compared with its digest while they are read.
@@ -73,11 +66,6 @@ impl Blob {
     /// reads the medium from its beginning to its end.
     pub fn position(&self) -> u64 {
         self.whole.extents.at(0).map_or(0, |first| first.offset)
-    }
-
-    /// Its verified bytes, where they are few and were asked for of late.
-    pub fn content(&self) -> Option<&Bytes> {
-        self.content.as_ref()
     }
 
     /// Its bytes, all or some. A range past the end is cut to it. Only where it is all of them can it be

@@ -17,6 +17,7 @@ use storage_layout::Entry;
 use crate::metrics::StoreMetrics;
 use crate::store::Blob;
 use crate::store::Error;
+use crate::store::Found;
 use crate::store::Source;
 use crate::store::Store;
 use crate::store::Version;
@@ -26,6 +27,7 @@ use crate::store::hash::Hasher;
 use crate::store::hash::digest_of;
 use crate::store::link::in_source;
 use crate::store::link::read_small;
+use crate::store::near::Near;
 use crate::store::proof::Proof;
 
 /// Blobs of a store: what is known to be damaged, and the small ones that were read and verified. Cheap to
@@ -38,6 +40,7 @@ pub(super) struct Contents {
 #[derive(Debug)]
 struct Inner {
     verified: Cache<Digest, Bytes, ByLength>,
+    near: Near,
     findings: Arc<Findings>,
     proofs: Cache<Version, Arc<Proof>>,
 }
@@ -47,8 +50,9 @@ pub(super) fn is_of_nothing(digest: &Digest) -> bool {
     digest_of(digest.algorithm(), &[]) == *digest
 }
 
+/// What a blob that is kept takes.
 #[derive(Clone, Debug)]
-struct ByLength;
+pub(super) struct ByLength;
 
 impl Weighter<Digest, Bytes> for ByLength {
     fn weight(&self, _: &Digest, content: &Bytes) -> u64 {
@@ -64,7 +68,7 @@ impl Contents {
     const LARGEST_KEPT: usize = 256 * 1024;
     /// The largest blob that is not a manifest and is kept: most configurations of images. Whoever serves a
     /// larger one has better ways than to copy it.
-    const LARGEST_BLOB_KEPT: u64 = 16 * 1024;
+    pub(super) const LARGEST_BLOB_KEPT: usize = 16 * 1024;
     /// The largest blob that is hashed without leaving the thread: 30 microseconds.
     const HASHED_AT_ONCE: u64 = 64 * 1024;
     /// How many large blobs are remembered that were read in part, at about 400 bytes each: more than a node
@@ -75,6 +79,7 @@ impl Contents {
         let expected = 1024;
         let inner = Inner {
             verified: Cache::with_weighter(expected, Self::KEPT, ByLength),
+            near: Near::default(),
             findings: Arc::new(Findings::new(metrics)),
             proofs: Cache::new(Self::PROOFS),
         };
@@ -101,17 +106,27 @@ impl Contents {
         self.inner.findings.is_sound(version)
     }
 
-    /// The verified bytes of a blob, where they are few and were asked for of late.
-    pub(super) fn kept(&self, blob: &Blob) -> Option<Bytes> {
-        let is_small = blob.len() <= Self::LARGEST_BLOB_KEPT;
-        // A file of another length is not what it should be, whatever was there before.
-        let content = self.remembered(blob.digest()).filter(|_| is_small)?;
-        (content.len() as u64 == blob.len()).then_some(content)
+    /// Something, where the file of a blob is there, of this length, and not known to be damaged.
+    ///
+    /// # Errors
+    /// The medium's.
+    pub(super) fn sight(
+        &self,
+        source: &dyn Source,
+        digest: &Digest,
+        len: usize,
+        wait: Wait,
+    ) -> Poll<Result<Option<()>, Error>> {
+        let found = ready!(source.open(&Entry::Blob(*digest).path(), wait))?;
+        let is_it = |found: &Found| found.version.len() == len as u64 && !self.is_damaged(&found.version);
+        Poll::Ready(Ok(found.filter(is_it).map(drop)))
     }
 
     /// Whether a blob was hashed before, and need not be again to have its bytes kept.
     pub(super) fn is_vouched_for(&self, blob: &Blob) -> bool {
-        blob.len() > Self::LARGEST_BLOB_KEPT && self.is_sound(blob.version())
+        let is_kept =
+            || blob.len() > Self::LARGEST_BLOB_KEPT as u64 || self.remembered(blob.digest()).is_some();
+        self.is_sound(blob.version()) && is_kept()
     }
 
     /// Hashes a blob, and keeps its bytes where they are few. May wait.
@@ -120,7 +135,7 @@ impl Contents {
     /// [`Error::Corrupt`] where its bytes have another digest, or the medium's.
     pub(super) fn vouch(&self, blob: Blob) -> Result<Blob, Error> {
         let mut hasher = Hasher::new(blob.digest().algorithm());
-        let mut kept = (blob.len() <= Self::LARGEST_BLOB_KEPT).then(Vec::new);
+        let mut kept = (blob.len() <= Self::LARGEST_BLOB_KEPT as u64).then(Vec::new);
         let mut rest = blob.range(0..u64::MAX);
         while let Some(window) = rest.next_window(u64::MAX) {
             window.read_through(|piece| {
@@ -135,9 +150,10 @@ impl Contents {
             return Err(Error::Corrupt { path, why: format!("its bytes have the digest {computed}") });
         }
         self.mark_sound(*blob.version());
-        let Some(content) = kept.map(Bytes::from) else { return Ok(blob) };
-        self.remember(blob.digest(), &content);
-        Ok(blob.with_content(content))
+        if let Some(content) = kept {
+            self.remember(blob.digest(), &content.into());
+        }
+        Ok(blob)
     }
 
     /// Where the bytes of a blob are.
@@ -186,7 +202,7 @@ impl Contents {
 
     /// The verified bytes of a blob that is remembered.
     pub(super) fn remembered(&self, digest: &Digest) -> Option<Bytes> {
-        self.inner.verified.get(digest)
+        self.inner.near.get(digest, || self.inner.verified.get(digest))
     }
 
     /// The verified bytes of a blob.
@@ -231,6 +247,7 @@ impl Contents {
     /// Forgets a blob that is being removed.
     pub(super) fn forget(&self, digest: &Digest) {
         self.inner.verified.remove(digest);
+        self.inner.near.forget();
     }
 
     /// Keeps bytes that have this digest.

@@ -8,32 +8,42 @@
 //! times, its length, its number of names. What does not show is that a directory above it was moved. Of
 //! those that the writer moves it tells us; of anybody else's (an operator's `mv`) it is learnt within
 //! [`Descriptors::RESOLVED_FOR`].
+//!
+//! Each thread opens for itself: two that ask one open file, of the kernel or of a cache, wait for each other
+//! at every request.
 
+use std::cell::RefCell;
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
-use quick_cache::sync::Cache;
+use quick_cache::unsync::Cache;
 use rustix::process::Resource;
 use rustix::process::getrlimit;
+use thread_local::ThreadLocal;
 
 use crate::store::Found;
 
 /// The open files of one directory.
-#[derive(Debug)]
 pub(super) struct Descriptors {
-    open: Cache<Box<str>, Open>,
+    most: usize,
     generation: AtomicU64,
+    threads: ThreadLocal<RefCell<Own>>,
+}
+
+/// The files that one thread has open, all found in this generation.
+struct Own {
+    open: Cache<Box<str>, Open>,
+    generation: Generation,
 }
 
 /// A file that was found under a name, and stays open.
-#[derive(Clone, Debug)]
 struct Open {
     found: Found,
     resolved: Instant,
-    generation: Generation,
 }
 
 /// What was resolved before the writer moved a directory counts no more after it.
@@ -41,11 +51,11 @@ struct Open {
 pub(super) struct Generation(u64);
 
 impl Descriptors {
-    /// How many files stay open: the links and configs of a release of 200 images twice over, at about a KiB
-    /// each with what the kernel keeps.
-    const MOST: usize = 1024;
-    /// Where the process may open few files, this part of them.
-    const SHARE: u64 = 8;
+    /// How many files stay open for each thread that serves: the links and configs of a release of 200 images,
+    /// at about a KiB each with what the kernel keeps.
+    const MOST: usize = 512;
+    /// Where the process may open few files, this part of them; at most four threads serve.
+    const SHARE: u64 = 32;
     /// The largest file that stays open: what another process removes keeps its place on the disk until it is
     /// asked for again.
     const LARGEST: u64 = 64 * 1024;
@@ -56,14 +66,15 @@ impl Descriptors {
     pub(super) fn new() -> Self {
         let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / Self::SHARE;
         let most = usize::try_from(allowed).unwrap_or(usize::MAX).min(Self::MOST);
-        Self { open: Cache::new(most), generation: AtomicU64::new(0) }
+        Self { most, generation: AtomicU64::new(0), threads: ThreadLocal::new() }
     }
 
-    /// What was found under a name a moment ago; whether it has changed is for the caller to ask of the file.
+    /// What this thread found under a name a moment ago; whether it has changed is for the caller to ask of the
+    /// file.
     pub(super) fn find(&self, path: &str) -> Option<Found> {
-        let open = self.open.get(path)?;
-        let is_current = open.generation == self.generation() && open.resolved.elapsed() < Self::RESOLVED_FOR;
-        is_current.then_some(open.found)
+        let own = self.threads.get()?.borrow();
+        let open = own.open.get(path).filter(|_| own.generation == self.generation())?;
+        (open.resolved.elapsed() < Self::RESOLVED_FOR).then(|| open.found.clone())
     }
 
     /// To be asked before a name is looked up that is to be [kept](Self::keep).
@@ -71,24 +82,37 @@ impl Descriptors {
         Generation(self.generation.load(Ordering::Acquire))
     }
 
-    /// Keeps open what was found under a name, if it is small and has been left alone for a while.
+    /// Keeps open what this thread found under a name, if it is small and has been left alone for a while.
     pub(super) fn keep(&self, path: &str, found: &Found, generation: Generation) {
         let is_small = (1..=Self::LARGEST).contains(&found.version.len());
-        if is_small && found.version.is_settled(SystemTime::now()) {
-            let open = Open { found: found.clone(), resolved: Instant::now(), generation };
-            self.open.insert(path.into(), open);
+        if !is_small || !found.version.is_settled(SystemTime::now()) {
+            return;
         }
+        let nothing = || Own { open: Cache::new(self.most), generation };
+        let mut own = self.threads.get_or(|| RefCell::new(nothing())).borrow_mut();
+        if own.generation != generation {
+            *own = nothing();
+        }
+        own.open.insert(path.into(), Open { found: found.clone(), resolved: Instant::now() });
     }
 
     /// Closes a file that is no longer what its name means.
     pub(super) fn forget(&self, path: &str) {
-        self.open.remove(path);
+        if let Some(own) = self.threads.get() {
+            own.borrow_mut().open.remove(path);
+        }
     }
 
-    /// Closes all: a directory was moved.
+    /// None is what its name means any more: a directory was moved. Each thread closes its own when it looks for
+    /// the next.
     pub(super) fn forget_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.open.clear();
+    }
+}
+
+impl fmt::Debug for Descriptors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Descriptors").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 

@@ -248,15 +248,16 @@ impl Source for Directory {
 
     fn open(&self, path: &RelativePath, wait: Wait) -> Poll<Result<Option<Found>, Error>> {
         let path = path.as_str();
-        if wait == Wait::Never
-            && let Some(found) = self.still_open(path)?
-        {
+        let is_hasty = wait == Wait::Never;
+        if is_hasty && let Some(found) = self.still_open(path)? {
             return Poll::Ready(Ok(Some(found)));
         }
         let generation = self.descriptors.generation();
         let Some((file, version)) = ready!(self.open_at(path, wait))? else { return Poll::Ready(Ok(None)) };
         let found = Found { extents: Extents::new([file]), version };
-        self.descriptors.keep(path, &found, generation);
+        if is_hasty {
+            self.descriptors.keep(path, &found, generation);
+        }
         Poll::Ready(Ok(Some(found)))
     }
 

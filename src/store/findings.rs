@@ -2,6 +2,9 @@
 //!
 //! Knows versions of files. Does not know who read them.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
 use quick_cache::sync::Cache;
 
 use crate::metrics::StoreMetrics;
@@ -11,6 +14,8 @@ use crate::store::Version;
 #[derive(Debug)]
 pub(in crate::store) struct Findings {
     damaged: Cache<Version, ()>,
+    /// Whether there is anything in `damaged`: as long as there is not, nobody takes its lock.
+    is_any_damaged: AtomicBool,
     sound: Cache<Version, ()>,
     metrics: StoreMetrics,
 }
@@ -23,18 +28,20 @@ impl Findings {
     const SOUND: usize = 8192;
 
     pub(in crate::store) fn new(metrics: StoreMetrics) -> Self {
-        Self { damaged: Cache::new(Self::DAMAGED), sound: Cache::new(Self::SOUND), metrics }
+        let (damaged, sound) = (Cache::new(Self::DAMAGED), Cache::new(Self::SOUND));
+        Self { damaged, is_any_damaged: AtomicBool::new(false), sound, metrics }
     }
 
     /// Remembers that this file does not hold what it should.
     pub(in crate::store) fn mark_damaged(&self, version: Version) {
         self.metrics.corrupt.inc();
         self.damaged.insert(version, ());
+        self.is_any_damaged.store(true, Ordering::Release);
     }
 
     /// Whether this file was found not to hold what it should.
     pub(in crate::store) fn is_damaged(&self, version: &Version) -> bool {
-        self.damaged.get(version).is_some()
+        self.is_any_damaged.load(Ordering::Acquire) && self.damaged.get(version).is_some()
     }
 
     /// Remembers that this file holds what it should.

@@ -3,15 +3,17 @@
 //! Knows when a link that was read before need not be read again. Does not
 //! know what is linked, or why.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::task::Poll;
 use std::task::ready;
 use std::time::SystemTime;
 
-use quick_cache::sync::Cache;
+use quick_cache::unsync::Cache;
 use storage_layout::Digest;
 use storage_layout::RelativePath;
 use storage_layout::parse_link;
+use thread_local::ThreadLocal;
 
 use crate::store::Error;
 use crate::store::Extent;
@@ -26,18 +28,19 @@ use crate::store::extent::Fault;
 /// since a link that was changed has another version, whoever changed it.
 #[derive(Clone, Debug)]
 pub(super) struct Links {
-    known: Arc<Cache<Version, Digest>>,
+    /// Each thread has its own, so that none waits for another.
+    known: Arc<ThreadLocal<RefCell<Cache<Version, Digest>>>>,
 }
 
 impl Links {
-    /// How many are remembered, at about 250 bytes each: the manifests and tags that a cluster asks for again
-    /// and again are a few hundred.
-    const REMEMBERED: usize = 2048;
+    /// How many are remembered by each thread, at about 250 bytes each: the manifests and tags that a cluster
+    /// asks for again and again are a few hundred.
+    const REMEMBERED: usize = 1024;
     /// The longest link: a sha512 digest with room for white space.
     const LONGEST: u64 = 256;
 
     pub(super) fn new() -> Self {
-        Self { known: Arc::new(Cache::new(Self::REMEMBERED)) }
+        Self { known: Arc::default() }
     }
 
     /// The digest in the link at `path`; `None` where there is no link.
@@ -52,7 +55,7 @@ impl Links {
         wait: Wait,
     ) -> Poll<Result<Option<Digest>, Error>> {
         let Some(found) = ready!(source.open(path, wait))? else { return Poll::Ready(Ok(None)) };
-        if let Some(digest) = self.known.get(&found.version) {
+        if let Some(digest) = self.known(&found.version) {
             return Poll::Ready(Ok(Some(digest)));
         }
         let corrupt = |why: String| Error::Corrupt { path: in_source(source, path), why };
@@ -64,9 +67,14 @@ impl Links {
         };
         let digest = parse_link(&content).map_err(|error| corrupt(format!("it holds no digest: {error}")))?;
         if found.version.is_settled(SystemTime::now()) {
-            self.known.insert(found.version, digest);
+            let known = self.known.get_or(|| RefCell::new(Cache::new(Self::REMEMBERED)));
+            known.borrow_mut().insert(found.version, digest);
         }
         Poll::Ready(Ok(Some(digest)))
+    }
+
+    fn known(&self, version: &Version) -> Option<Digest> {
+        self.known.get()?.borrow().get(version).copied()
     }
 
     /// As [`Links::read`], for a link whose own name says what it holds: `digest`, or the same bytes by

@@ -73,6 +73,22 @@ impl Roots {
         self.sources.load_full()
     }
 
+    /// The answer of the first source that has one, where neither it nor one before it has to wait or fails. Counts no
+    /// reference, as [`Roots::any_of`] does not.
+    pub(super) fn first_at_once<T>(
+        &self,
+        question: impl Fn(&dyn Source, Wait) -> Poll<Result<Option<T>, Error>>,
+    ) -> Option<T> {
+        for source in self.sources.load().iter() {
+            match question(&**source, Wait::Never) {
+                Poll::Ready(Ok(Some(answer))) => return Some(answer),
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Err(_)) | Poll::Pending => return None,
+            }
+        }
+        None
+    }
+
     /// The answer of the first source that has one. For what may differ between sources, such as a tag: a
     /// source that fails is not passed over.
     pub(super) async fn first<T: Send + 'static>(
@@ -93,10 +109,23 @@ impl Roots {
         &self,
         question: impl Question<Option<T>>,
     ) -> Result<Option<T>, Error> {
-        let (waiting, mut failed) = match self.ask_at_once(&question) {
+        self.any_of(&question, || question.clone()).await
+    }
+
+    /// As [`Roots::any`], of a question that is made to last only where it has to wait.
+    pub(super) async fn any_of<T: Send + 'static, Q: Question<Option<T>>>(
+        &self,
+        at_once: impl Fn(&dyn Source, Wait) -> Poll<Result<Option<T>, Error>>,
+        lasting: impl FnOnce() -> Q,
+    ) -> Result<Option<T>, Error> {
+        let (waiting, mut failed) = match self.ask_at_once(at_once) {
             AtOnce::Answered(answer) => return Ok(Some(answer)),
             AtOnce::Not { waiting, failed } => (waiting, failed),
         };
+        if waiting.is_empty() {
+            return failed.map_or(Ok(None), Err);
+        }
+        let question = lasting();
         for source in waiting {
             match Box::pin(ask_waiting(&source, question.clone())).await {
                 Ok(Some(answer)) => return Ok(Some(answer)),
@@ -109,7 +138,10 @@ impl Roots {
 
     /// The answer of any source that has one and need not wait for it. Counts no reference: threads that ask at
     /// the same time would wait for each other.
-    fn ask_at_once<T>(&self, question: &impl Question<Option<T>>) -> AtOnce<T> {
+    fn ask_at_once<T>(
+        &self,
+        question: impl Fn(&dyn Source, Wait) -> Poll<Result<Option<T>, Error>>,
+    ) -> AtOnce<T> {
         let (mut waiting, mut failed) = (Vec::new(), None);
         for source in self.sources.load().iter() {
             match question(&**source, Wait::Never) {

@@ -8,7 +8,6 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 
-use prometheus_client::metrics::counter::Counter;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
@@ -23,6 +22,7 @@ use tokio::net::TcpStream;
 
 use crate::http::body::lane::Lane;
 use crate::http::body::lane::Passage;
+use crate::metrics::Tally;
 use crate::server::progress::Progress;
 use crate::server::transport::More;
 use crate::server::transport::Next;
@@ -49,9 +49,9 @@ pub(in crate::server) struct Plain {
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Counters {
     /// Those that the kernel took from its page cache.
-    pub(in crate::server) sent_by_kernel: Counter,
+    pub(in crate::server) sent_by_kernel: Tally,
     /// Those that were handed over.
-    pub(in crate::server) copied: Counter,
+    pub(in crate::server) copied: Tally,
 }
 
 impl Plain {

@@ -14,7 +14,6 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 
-use prometheus_client::metrics::counter::Counter;
 use rustls::ServerConnection;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -22,6 +21,7 @@ use tokio::io::ReadBuf;
 use tokio_rustls::server::TlsStream;
 
 use crate::http::body::lane::Lane;
+use crate::metrics::Tally;
 use crate::server::progress::Progress;
 use crate::server::transport::Corked;
 use crate::server::transport::Next;
@@ -52,7 +52,7 @@ pub(in crate::server) struct Tls {
     lane: Lane,
     progress: Arc<Progress>,
     /// Counts bytes before encryption.
-    counter: Counter,
+    counter: Tally,
     /// How many bytes have been encrypted and not all been sent.
     held: usize,
     batch: usize,
@@ -65,7 +65,7 @@ impl Tls {
         mut stream: TlsStream<Corked>,
         lane: Lane,
         progress: Arc<Progress>,
-        counter: Counter,
+        counter: Tally,
     ) -> Self {
         // What is held is bounded by `batch`, before it is encrypted.
         stream.get_mut().1.set_buffer_limit(None);
