@@ -138,7 +138,7 @@ impl Progress {
     }
 
     /// Whether no request is under way, and nothing waits to be taken by the client.
-    fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) == 0 && !self.is_blocked.load(Ordering::Relaxed)
     }
 
