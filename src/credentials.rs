@@ -112,6 +112,15 @@ impl Credentials {
         &self.inner.sources.realm
     }
 
+    /// The same as [`Credentials::identify`], where nothing has to be computed; `None` says nothing.
+    pub fn known(&self, header: Option<&[u8]>, origin: Origin) -> Option<Identity> {
+        let policy = self.policy();
+        if !policy.wants_credentials() || origin == Origin::AdminSocket {
+            return Some(policy.anonymous(origin));
+        }
+        self.inner.verdicts.recognize(header?, Readings::current(&self.inner.sources))
+    }
+
     /// Who sent a request with this `Authorization` header. Where no credentials are configured the header is
     /// ignored: a client that has one for this host must not be turned away for it.
     ///
@@ -123,12 +132,7 @@ impl Credentials {
         origin: Origin,
         now: SystemTime,
     ) -> Result<Identity, Rejected> {
-        let policy = self.policy();
-        if !policy.wants_credentials() || origin == Origin::AdminSocket {
-            return Ok(policy.anonymous(origin));
-        }
-        let readings = Readings::current(&self.inner.sources);
-        if let Some(identity) = header.and_then(|header| self.inner.verdicts.recognize(header, readings)) {
+        if let Some(identity) = self.known(header, origin) {
             return Ok(identity);
         }
         let files = Files::current(&self.inner.sources);

@@ -27,6 +27,7 @@ use crate::registry::Registry;
 mod access;
 mod answer;
 mod asked;
+mod at_once;
 mod base;
 mod blobs;
 pub mod body;

@@ -23,6 +23,7 @@ use crate::store::tags::TagLists;
 use crate::store::writer::Shared;
 
 mod append;
+mod at_once;
 mod blob;
 mod content;
 #[cfg(test)]
@@ -184,20 +185,6 @@ impl Store {
         }
     }
 
-    /// The bytes of a blob as a repository holds it, where they are few and were asked for of late, and nothing has to be
-    /// waited for to know that they are still stored.
-    pub fn kept_layer(&self, name: &RepositoryName, digest: &Digest) -> Option<Bytes> {
-        let Inner { contents, links, roots, .. } = &*self.inner;
-        let content = contents.remembered(digest).filter(|it| it.len() <= Contents::LARGEST_BLOB_KEPT)?;
-        let link = Entry::LayerLink(name.clone(), *digest).path();
-        let linked = roots.first_at_once(|source, wait| links.read_named(source, &link, digest, wait))?;
-        if linked != *digest {
-            return None;
-        }
-        roots.first_at_once(|source, wait| contents.sight(source, digest, content.len(), wait))?;
-        Some(content)
-    }
-
     /// The bytes of a blob, wherever it is linked. Sizes and emptiness are those of the file: a blob of zero
     /// length whose digest is not that of nothing is [`Error::Corrupt`].
     pub async fn blob(&self, digest: &Digest) -> Result<Option<Blob>, Error> {
@@ -236,11 +223,8 @@ impl Store {
 
     /// What a tag points at. An empty or unreadable link is [`Error::Corrupt`].
     pub async fn tag(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
-        let (links, path) = (&self.inner.links, Entry::TagCurrent(name.clone(), tag.clone()).path());
-        if let Some(digest) = self.inner.roots.first_at_once(|source, wait| links.read(source, &path, wait)) {
-            return Ok(Some(digest));
-        }
-        let links = links.clone();
+        let path = Entry::TagCurrent(name.clone(), tag.clone()).path();
+        let links = self.inner.links.clone();
         self.inner.roots.first(move |source, wait| links.read(source, &path, wait)).await
     }
 

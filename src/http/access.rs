@@ -46,6 +46,12 @@ pub(super) struct Signature<'a> {
     pub(super) peer: PeerInfo,
 }
 
+impl Signature<'_> {
+    fn origin(&self) -> Origin {
+        self.peer.address.map_or(Origin::AdminSocket, |it| Origin::Address(it.ip()))
+    }
+}
+
 /// Somebody who asks for something, and can be answered.
 #[derive(Debug)]
 pub(super) struct Caller<'a> {
@@ -62,9 +68,15 @@ impl Access {
         Ok(Caller { access: self, signature, identity })
     }
 
+    /// As [`Access::caller`], where it is known already who that is; `None` says nothing.
+    pub(super) fn known_caller<'a>(&'a self, signature: Signature<'a>) -> Option<Caller<'a>> {
+        let header = signature.headers.get(AUTHORIZATION).map(|it| it.as_bytes());
+        let identity = self.credentials.known(header, signature.origin())?;
+        Some(Caller { access: self, signature, identity })
+    }
+
     async fn identify(&self, signature: Signature<'_>, header: Option<&[u8]>) -> Result<Identity, Error> {
-        let origin = signature.peer.address.map_or(Origin::AdminSocket, |it| Origin::Address(it.ip()));
-        let identified = self.credentials.identify(header, origin, SystemTime::now()).await;
+        let identified = self.credentials.identify(header, signature.origin(), SystemTime::now()).await;
         identified.map_err(|rejected| match rejected {
             Rejected::WrongCredential => self.challenge(signature, &Action::Probe, None),
             Rejected::InvalidToken => self.challenge(signature, &Action::Probe, Some(TokenFault::Invalid)),

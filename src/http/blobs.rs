@@ -49,21 +49,13 @@ pub(super) async fn get(
     digest: &Digest,
     part: Part,
 ) -> Result<Response<Body>, Error> {
-    if part == Part::Head {
-        // Whoever is about to push asks that of every layer, and does not send what is here.
-        registry.store().tell(digest);
-    }
+    tell(registry, digest, part);
     let name = &asked.name;
     let reach = reach(headers, part);
-    let head = |len| asked.head(digest, len, || head(digest, len));
     match registry.blob(name, digest, reach, wish(headers)).await {
-        Ok(Found::Kept(content)) => {
-            let len = content.len() as u64;
-            unless_known(headers, digest, || Ok(response(StatusCode::OK, head(len), Body::Bytes(content))))
-        }
         Ok(Found::Stored(blob)) => unless_known(headers, digest, || {
             let selection = selection(headers, digest, blob.len(), part)?;
-            Ok(selected(&blob, selection, head(blob.len())))
+            Ok(selected(&blob, selection, asked.head(digest, blob.len(), || head(digest, blob.len()))))
         }),
         Ok(Found::Arriving(blob)) => Ok(arriving(blob, digest)),
         Err(error) => {
@@ -72,6 +64,31 @@ pub(super) async fn get(
             let found = begin.and_then(|begin| registry.read_along(name, digest, begin));
             found.map(|it| arriving(it, digest)).ok_or(error.into())
         }
+    }
+}
+
+/// The same for a small blob that is in memory and asked for whole; `None` says nothing.
+pub(super) fn at_once(
+    registry: &Registry,
+    headers: &HeaderMap,
+    asked: &Asked,
+    digest: &Digest,
+    part: Part,
+) -> Option<Response<Body>> {
+    if headers.contains_key(RANGE) {
+        return None;
+    }
+    tell(registry, digest, part);
+    let content = registry.store().layer_at_once(&asked.name, digest)?;
+    let len = content.len() as u64;
+    let head = || asked.head(digest, len, || head(digest, len));
+    unless_known(headers, digest, || Ok(response(StatusCode::OK, head(), Body::Bytes(content)))).ok()
+}
+
+/// Whoever is about to push asks for the head of every layer, and does not send what is here.
+fn tell(registry: &Registry, digest: &Digest, part: Part) {
+    if part == Part::Head {
+        registry.store().tell(digest);
     }
 }
 

@@ -45,12 +45,38 @@ pub(super) async fn get(
     reference: &Reference,
     part: Part,
 ) -> Result<Response<Body>, Error> {
+    tell(registry, reference, part);
+    let manifest = registry.manifest(&asked.name, reference, peers::reach(headers)).await?;
+    unless_known(registry, headers, asked, manifest)
+}
+
+/// The same for a manifest that is in memory; `None` says nothing.
+pub(super) fn at_once(
+    registry: &Registry,
+    headers: &HeaderMap,
+    asked: &Asked,
+    reference: &Reference,
+    part: Part,
+) -> Option<Response<Body>> {
+    tell(registry, reference, part);
+    let manifest = registry.manifest_at_once(&asked.name, reference)?;
+    unless_known(registry, headers, asked, manifest).ok()
+}
+
+/// Whoever is about to push an index asks for the heads of its manifests, and does not send those that are here.
+fn tell(registry: &Registry, reference: &Reference, part: Part) {
     if let (Part::Head, Reference::Digest(digest)) = (part, reference) {
-        // Whoever is about to push an index asks that of its manifests, and does not send those that are
-        // here.
         registry.store().tell(digest);
     }
-    let manifest = registry.manifest(&asked.name, reference, peers::reach(headers)).await?;
+}
+
+/// Sends a manifest, unless the client has it or wants another.
+fn unless_known(
+    registry: &Registry,
+    headers: &HeaderMap,
+    asked: &Asked,
+    manifest: StoredManifest,
+) -> Result<Response<Body>, Error> {
     match conditional::evaluate(headers, &manifest.digest) {
         Outcome::PreconditionFailed => Err(Error::PreconditionFailed),
         Outcome::NotModified => Ok(answer::not_modified(&manifest.digest)),

@@ -1,6 +1,5 @@
 //! Pulling, mounting and deleting blobs (end-2, end-10, end-11).
 
-use bytes::Bytes;
 use storage_layout::Digest;
 use storage_layout::RepositoryName;
 
@@ -30,8 +29,6 @@ const WHOLE_BLOB_TRIES: usize = 3;
 /// Where a blob is.
 #[derive(Debug)]
 pub enum Found {
-    /// In memory, all of it.
-    Kept(Bytes),
     /// In the store.
     Stored(Blob),
     /// On its way from a peer.
@@ -50,11 +47,6 @@ impl Registry {
         reach: Reach,
         wish: Wish,
     ) -> Result<Found, Error> {
-        if wish == Wish::AsItComes
-            && let Some(content) = self.store().kept_layer(name, digest)
-        {
-            return Ok(Found::Kept(content));
-        }
         let fault = match self.whole_blob(name, digest).await {
             Ok(Some(blob)) => return Ok(Found::Stored(blob)),
             Ok(None) => None,

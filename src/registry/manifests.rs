@@ -65,6 +65,16 @@ impl Registry {
         Box::pin(self.fetched_manifest(name, reference, reach)).await
     }
 
+    /// The same, where it is in memory and nothing has to be waited for; `None` says nothing.
+    pub fn manifest_at_once(&self, name: &RepositoryName, reference: &Reference) -> Option<StoredManifest> {
+        let digest = match reference {
+            Reference::Digest(digest) => *digest,
+            Reference::Tag(tag) => self.store().tag_at_once(name, tag)?,
+        };
+        let content = self.store().revision_at_once(name, &digest)?;
+        Some(StoredManifest { digest, content })
+    }
+
     /// What a manifest says it is.
     pub fn media_type(&self, StoredManifest { digest, content }: &StoredManifest) -> Cow<'static, str> {
         self.inner.media_types.of(digest, content)

@@ -17,6 +17,7 @@ use http::Response;
 use http::Version;
 use http::header::CONNECTION;
 use http::header::EXPECT;
+use http_body::Body as _;
 use http_body::Frame;
 use http_body::SizeHint;
 use hyper::body::Incoming;
@@ -42,6 +43,11 @@ pub trait Service: Send + Sync + 'static {
     /// Answers a request. What goes wrong is an answer too.
     fn respond(&self, request: Request<RequestBody>, peer: PeerInfo)
     -> impl Future<Output = Answered> + Send;
+
+    /// Answers a request without a body where nothing has to be waited for; `None` has [`Service::respond`] answer it.
+    fn at_once<B>(&self, _request: &Request<B>, _peer: PeerInfo) -> Option<Answered> {
+        None
+    }
 }
 
 impl Service for Api {
@@ -51,6 +57,10 @@ impl Service for Api {
         peer: PeerInfo,
     ) -> impl Future<Output = Answered> + Send {
         Self::respond(self, request, peer)
+    }
+
+    fn at_once<B>(&self, request: &Request<B>, peer: PeerInfo) -> Option<Answered> {
+        Self::at_once(self, request, peer)
     }
 }
 
@@ -80,6 +90,11 @@ impl<S: Service> Exchange<S> {
         request: Request<Incoming>,
     ) -> Result<Response<Answer>, Infallible> {
         let record = self.ledger.begin(&request);
+        if request.body().is_end_stream()
+            && let Some(Answered { response, note }) = self.service.at_once(&request, self.ledger.peer())
+        {
+            return Ok(self.send(response, note, record, None));
+        }
         let version = request.version();
         let client = if request.headers().contains_key(EXPECT) { Client::Waits } else { Client::Sends };
         let (head, incoming) = request.into_parts();
