@@ -31,7 +31,7 @@ fn pushers() -> UserRule {
 }
 
 /// Nobody may do anything without a credential.
-fn closed() -> Larder {
+pub(crate) fn closed() -> Larder {
     Larder::with(Rules::default(), sources(Policy::closed(pushers(), pushers())))
 }
 
@@ -40,7 +40,7 @@ fn mixed() -> Larder {
     Larder::with(Rules::default(), sources(Policy::closed(pushers(), pushers()).and_anonymous(Rights::PULL)))
 }
 
-fn basic(user: &str) -> String {
+pub(crate) fn basic(user: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{user}'s")))
 }
 

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Buf;
@@ -13,6 +14,7 @@ use http::HeaderMap;
 use http::Method;
 use http::Request;
 use http::StatusCode;
+use http::response::Parts;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use http_body_util::Full;
@@ -20,6 +22,8 @@ use http_body_util::StreamBody;
 use larder::auth::Policy;
 use larder::credentials::Credentials;
 use larder::credentials::Sources;
+use larder::http::AccessNote;
+use larder::http::Answered;
 use larder::http::Api;
 use larder::http::Observed;
 use larder::http::PeerInfo;
@@ -171,22 +175,27 @@ impl Ask<'_> {
         let is_head = self.request.method_ref() == Some(&Method::HEAD);
         let has_length = self.request.headers_ref().is_some_and(|it| it.contains_key("content-length"));
         let pieces = self.pieces.unwrap_or_default();
+        let mut at_once = None;
         let response = if has_length || pieces.is_empty() {
             let body = Full::new(pieces.concat().into());
-            api.respond(self.request.body(body).unwrap(), peer).await.response
+            let request = self.request.body(body).unwrap();
+            if !has_length {
+                at_once = api.at_once(&request, peer);
+            }
+            api.respond(request, peer).await
         } else {
             let frames = pieces.into_iter().map(|it| Ok::<_, Infallible>(Frame::data(it)));
             let body = StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>()));
-            api.respond(self.request.body(body).unwrap(), peer).await.response
+            api.respond(self.request.body(body).unwrap(), peer).await
         };
-        let (parts, body) = response.into_parts();
-        let sent = Sending::copying(body).collect().await.map(|collected| {
-            let mut buffer = collected.aggregate();
-            buffer.copy_to_bytes(buffer.remaining())
-        });
-        let body = sent.map_err(|error| error.to_string());
-        let answer = Answer { status: parts.status, headers: parts.headers, body };
+        let mut answer = Answer::collect(response).await;
         answer.check_frame(is_head);
+        if let Some(at_once) = at_once {
+            let at_once = Answer::collect(at_once).await;
+            let parts = |it: &Answer| (it.status, it.headers.clone(), it.body.clone(), it.note());
+            assert_eq!(parts(&at_once), parts(&answer), "the short way and the long one");
+            answer.came_at_once = true;
+        }
         answer
     }
 }
@@ -198,9 +207,28 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// The error is one that aborts the connection.
     pub(crate) body: Result<Bytes, String>,
+    /// Whether the same was to be had without waiting.
+    pub(crate) came_at_once: bool,
+    note: AccessNote,
 }
 
 impl Answer {
+    async fn collect(Answered { response, note }: Answered) -> Self {
+        let (Parts { status, headers, .. }, body) = response.into_parts();
+        let sent = Sending::copying(body).collect().await.map(|collected| {
+            let mut buffer = collected.aggregate();
+            buffer.copy_to_bytes(buffer.remaining())
+        });
+        let body = sent.map_err(|error| error.to_string());
+        Self { status, headers, body, came_at_once: false, note }
+    }
+
+    /// What the log is told.
+    fn note(&self) -> (&'static str, Option<Arc<str>>, Option<Arc<str>>) {
+        let AccessNote { operation, user, error } = self.note.clone();
+        (operation, user, error)
+    }
+
     /// What holds for every answer.
     fn check_frame(&self, is_head: bool) {
         assert_eq!(self.headers["docker-distribution-api-version"], "registry/2.0");
