@@ -91,8 +91,21 @@ impl Pending {
 
     /// Takes bytes that may end the head and begin the body.
     pub(crate) fn begin(&mut self, received: &[u8]) -> Result<Progress> {
-        self.head.extend_from_slice(received);
-        let Some(head) = Head::parse(&self.head)? else { return Ok(Progress::Body(0)) };
+        // Nearly always it is all there, and need not be kept.
+        let held = self.head.len();
+        let parsed = match held {
+            0 => Head::parse(received)?,
+            _ => {
+                self.head.extend_from_slice(received);
+                Head::parse(&self.head)?
+            }
+        };
+        let Some(head) = parsed else {
+            if held == 0 {
+                self.head.extend_from_slice(received);
+            }
+            return Ok(Progress::Body(0));
+        };
         if head.status != self.status {
             bail!("answered {}, expected {}", head.status, self.status);
         }
@@ -100,7 +113,7 @@ impl Pending {
             ResponseBody::Absent => 0,
             ResponseBody::Present => head.content_length()?,
         });
-        let surplus = self.head.len() - head.length;
+        let surplus = held + received.len() - head.length;
         Ok(self.take(surplus as u64))
     }
 
