@@ -14,6 +14,7 @@ pub mod reachability;
 pub mod release;
 
 // Layer 2: the disk, and what everyone above may count with.
+pub mod clock;
 pub mod credentials;
 pub mod metrics;
 pub mod reload;

@@ -46,6 +46,7 @@ mod lock;
 mod medium;
 mod near;
 mod open;
+mod own;
 mod piece;
 mod proof;
 mod publish;

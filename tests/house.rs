@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// The modules of the library in the order of the layers. A module may use itself and what stands before it.
 const LAYERS: &[&[&str]] = &[
     &["oci", "iso9660", "reachability", "release", "auth", "config"],
-    &["metrics", "store", "reload", "credentials"],
+    &["clock", "metrics", "store", "reload", "credentials"],
     &["registry", "maintenance"],
     &["peer"],
     &["http", "agent"],

@@ -10,9 +10,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use tokio::sync::Notify;
+
+use crate::clock::Tick;
 
 /// How long a connection may stay open without a request. Go's clients keep idle connections for 90 s and
 /// cannot replay the body of a request that meets a closing connection, so the client has to be the one that
@@ -30,7 +31,7 @@ pub(super) const STALL_LIMIT: Duration = Duration::from_secs(300);
 /// What one connection did when. Times are milliseconds since it began.
 #[derive(Debug)]
 pub(super) struct Progress {
-    began: Instant,
+    began: Tick,
     /// When the head that has not arrived whole began to arrive; zero when none is expected.
     head_at: AtomicU64,
     wrote_at: AtomicU64,
@@ -71,7 +72,7 @@ impl Progress {
     /// A connection was opened, and is taken for one of HTTP/1.1 until it is known better.
     pub(super) fn begin() -> Self {
         Self {
-            began: Instant::now(),
+            began: Tick::now(),
             head_at: AtomicU64::new(1),
             wrote_at: AtomicU64::new(0),
             answered_at: AtomicU64::new(0),
@@ -144,14 +145,14 @@ impl Progress {
 
     /// How easily it is given up for another connection; `None` for one that works. The less is the first to
     /// go: who never asked anything before who did, and then who has been waiting longest.
-    pub(super) fn rank(&self) -> Option<(Merit, Instant)> {
+    pub(super) fn rank(&self) -> Option<(Merit, Tick)> {
         let answered_at = self.answered_at.load(Ordering::Relaxed);
         let merit = if answered_at == 0 { Merit::NeverAsked } else { Merit::WasAnswered };
         let since = match self.head_at.load(Ordering::Relaxed) {
             0 => answered_at,
             head_at => head_at,
         };
-        self.is_waiting().then(|| (merit, self.began + Duration::from_millis(since)))
+        self.is_waiting().then(|| (merit, self.began.after(Duration::from_millis(since))))
     }
 
     /// It is to make room for another connection.

@@ -79,7 +79,7 @@ impl Contents {
         let expected = 1024;
         let inner = Inner {
             verified: Cache::with_weighter(expected, Self::KEPT, ByLength),
-            near: Near::default(),
+            near: Near::new(),
             findings: Arc::new(Findings::new(metrics)),
             proofs: Cache::new(Self::PROOFS),
         };

@@ -9,46 +9,29 @@
 //! those that the writer moves it tells us; of anybody else's (an operator's `mv`) it is learnt within
 //! [`Descriptors::RESOLVED_FOR`].
 //!
-//! Each thread opens for itself: two that ask one open file, of the kernel or of a cache, wait for each other
-//! at every request.
+//! Each thread opens for itself: two that ask the kernel about one open file wait for each other too.
 
-use std::cell::RefCell;
 use std::fmt;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 use std::time::SystemTime;
 
 use quick_cache::unsync::Cache;
 use rustix::process::Resource;
 use rustix::process::getrlimit;
-use thread_local::ThreadLocal;
 
+use crate::clock::Tick;
 use crate::store::Found;
+use crate::store::own::Generation;
+use crate::store::own::Own;
 
 /// The open files of one directory.
-pub(super) struct Descriptors {
-    most: usize,
-    generation: AtomicU64,
-    threads: ThreadLocal<RefCell<Own>>,
-}
-
-/// The files that one thread has open, all found in this generation.
-struct Own {
-    open: Cache<Box<str>, Open>,
-    generation: Generation,
-}
+pub(super) struct Descriptors(Own<Cache<Box<str>, Open>>);
 
 /// A file that was found under a name, and stays open.
 struct Open {
     found: Found,
-    resolved: Instant,
+    resolved: Tick,
 }
-
-/// What was resolved before the writer moved a directory counts no more after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Generation(u64);
 
 impl Descriptors {
     /// How many files stay open for each thread that serves: the links and configs of a release of 200 images,
@@ -66,53 +49,47 @@ impl Descriptors {
     pub(super) fn new() -> Self {
         let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / Self::SHARE;
         let most = usize::try_from(allowed).unwrap_or(usize::MAX).min(Self::MOST);
-        Self { most, generation: AtomicU64::new(0), threads: ThreadLocal::new() }
+        Self(Own::new(move || Cache::new(most)))
     }
 
     /// What this thread found under a name a moment ago; whether it has changed is for the caller to ask of the
     /// file.
     pub(super) fn find(&self, path: &str) -> Option<Found> {
-        let own = self.threads.get()?.borrow();
-        let open = own.open.get(path).filter(|_| own.generation == self.generation())?;
-        (open.resolved.elapsed() < Self::RESOLVED_FOR).then(|| open.found.clone())
+        self.0.with(self.generation(), |open| {
+            let open = open.get(path)?;
+            (open.resolved.elapsed() < Self::RESOLVED_FOR).then(|| open.found.clone())
+        })
     }
 
     /// To be asked before a name is looked up that is to be [kept](Self::keep).
     pub(super) fn generation(&self) -> Generation {
-        Generation(self.generation.load(Ordering::Acquire))
+        self.0.generation()
     }
 
     /// Keeps open what this thread found under a name, if it is small and has been left alone for a while.
     pub(super) fn keep(&self, path: &str, found: &Found, generation: Generation) {
         let is_small = (1..=Self::LARGEST).contains(&found.version.len());
-        if !is_small || !found.version.is_settled(SystemTime::now()) {
-            return;
+        if is_small && found.version.is_settled(SystemTime::now()) {
+            let open = Open { found: found.clone(), resolved: Tick::now() };
+            self.0.with(generation, |files| files.insert(path.into(), open));
         }
-        let nothing = || Own { open: Cache::new(self.most), generation };
-        let mut own = self.threads.get_or(|| RefCell::new(nothing())).borrow_mut();
-        if own.generation != generation {
-            *own = nothing();
-        }
-        own.open.insert(path.into(), Open { found: found.clone(), resolved: Instant::now() });
     }
 
     /// Closes a file that is no longer what its name means.
     pub(super) fn forget(&self, path: &str) {
-        if let Some(own) = self.threads.get() {
-            own.borrow_mut().open.remove(path);
-        }
+        self.0.with(self.generation(), |open| open.remove(path));
     }
 
     /// None is what its name means any more: a directory was moved. Each thread closes its own when it looks for
     /// the next.
     pub(super) fn forget_all(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.0.revoke();
     }
 }
 
 impl fmt::Debug for Descriptors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Descriptors").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_tuple("Descriptors").field(&self.0).finish()
     }
 }
 

@@ -1,34 +1,20 @@
 //! `Near`: the small blobs that each thread asked for of late.
 //!
-//! Threads that count references to the same bytes, or look into the same cache, wait for each other at every
-//! request. So each has a handle of its own to what all share.
+//! Each has a handle of its own to what all share.
 //!
-//! Knows when what a thread has counts no more. Does not know what the bytes are, or whether they are still stored.
+//! Knows how much a thread may have. Does not know what the bytes are, or whether they are still stored.
 
-use std::cell::RefCell;
 use std::fmt;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use quick_cache::unsync::Cache;
 use storage_layout::Digest;
-use thread_local::ThreadLocal;
 
 use crate::store::content::ByLength;
+use crate::store::own::Own;
 
 /// Small blobs, near those who ask for them.
-#[derive(Default)]
-pub(super) struct Near {
-    generation: AtomicU64,
-    threads: ThreadLocal<RefCell<Own>>,
-}
-
-/// What one thread has, all found in this generation.
-struct Own {
-    contents: Cache<Digest, Bytes, ByLength>,
-    generation: u64,
-}
+pub(super) struct Near(Own<Cache<Digest, Bytes, ByLength>>);
 
 impl Near {
     /// How many bytes each thread has: some 200 manifests. They are those that all share, unless those who share
@@ -39,37 +25,36 @@ impl Near {
     /// How many blobs the memory is laid out for.
     const EXPECTED: usize = 256;
 
+    pub(super) fn new() -> Self {
+        Self(Own::new(|| Cache::with_weighter(Self::EXPECTED, Self::KEPT, ByLength)))
+    }
+
     /// The bytes of a blob: those that this thread has, or otherwise those that all have.
     pub(super) fn get(&self, digest: &Digest, all: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
-        let generation = self.generation.load(Ordering::Acquire);
-        let nothing =
-            || Own { contents: Cache::with_weighter(Self::EXPECTED, Self::KEPT, ByLength), generation };
-        let mut own = self.threads.get_or(|| RefCell::new(nothing())).borrow_mut();
-        if own.generation != generation {
-            *own = nothing();
-        }
-        if let Some(content) = own.contents.get(digest) {
-            return Some(content.clone());
-        }
-        let content = all()?;
-        if content.len() > Self::LARGEST {
-            return Some(content);
-        }
-        // It counts the references to itself, and is one of those that all count.
-        let content = Bytes::from_owner(content);
-        own.contents.insert(*digest, content.clone());
-        Some(content)
+        self.0.with(self.0.generation(), |contents| {
+            if let Some(content) = contents.get(digest) {
+                return Some(content.clone());
+            }
+            let content = all()?;
+            if content.len() > Self::LARGEST {
+                return Some(content);
+            }
+            // It counts the references to itself, and is one of those that all count.
+            let content = Bytes::from_owner(content);
+            contents.insert(*digest, content.clone());
+            Some(content)
+        })
     }
 
     /// Has every thread forget what it has, when it next looks: one of them is being removed.
     pub(super) fn forget(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.0.revoke();
     }
 }
 
 impl fmt::Debug for Near {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Near").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_tuple("Near").field(&self.0).finish()
     }
 }
 
@@ -83,7 +68,7 @@ mod tests {
 
     #[test]
     fn each_thread_asks_once_until_something_is_forgotten() {
-        let near = Near::default();
+        let near = Near::new();
         let shared = Bytes::from_static(b"manifest");
         let digest = digest_of(Algorithm::Sha256, &shared);
         let ask = |near: &Near| {
@@ -106,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_is_large_or_much_is_not_kept() {
-        let near = Near::default();
+        let near = Near::new();
         let digest = |number: u64| digest_of(Algorithm::Sha256, &number.to_be_bytes());
         let large = || Some(Bytes::from(vec![0; Near::LARGEST + 1]));
         assert!(near.get(&digest(0), large).is_some());
@@ -115,7 +100,6 @@ mod tests {
             let found = near.get(&digest(number), || Some(Bytes::from(vec![0; Near::LARGEST])));
             assert_eq!(found.unwrap().len(), Near::LARGEST);
         }
-        let own = near.threads.get().unwrap().borrow();
-        assert!(own.contents.weight() <= Near::KEPT);
+        near.0.with(near.0.generation(), |contents| assert!(contents.weight() <= Near::KEPT));
     }
 }
