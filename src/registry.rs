@@ -19,6 +19,7 @@ mod uploads;
 pub use blobs::Found;
 pub use blobs::Mount;
 pub use error::Error;
+pub use manifests::LinkedReference;
 pub use manifests::Pushed;
 pub use manifests::StoredManifest;
 pub use pull_through::Arriving;

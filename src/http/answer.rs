@@ -15,6 +15,9 @@ use http::header::LOCATION;
 use storage_layout::Digest;
 
 use crate::http::Body;
+use crate::http::conditional;
+use crate::http::conditional::Outcome;
+use crate::http::error::Error;
 
 /// `Docker-Content-Digest`: of the content that is answered, in the algorithm it was asked by.
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -35,8 +38,20 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// The answer to a client that has it already.
-pub(super) fn not_modified(digest: &Digest) -> Response<Body> {
+/// The answer that `send` makes, unless the client has what has this digest, or wants another (RFC 9110, section 13).
+pub(super) fn unless_known(
+    headers: &HeaderMap,
+    digest: &Digest,
+    send: impl FnOnce() -> Result<Response<Body>, Error>,
+) -> Result<Response<Body>, Error> {
+    match conditional::evaluate(headers, digest) {
+        Outcome::PreconditionFailed => Err(Error::PreconditionFailed),
+        Outcome::NotModified => Ok(not_modified(digest)),
+        Outcome::Send => send(),
+    }
+}
+
+fn not_modified(digest: &Digest) -> Response<Body> {
     let mut response = empty(StatusCode::NOT_MODIFIED);
     insert_digest(response.headers_mut(), digest);
     response

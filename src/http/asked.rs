@@ -20,6 +20,8 @@ use crate::http::blobs::Part;
 use crate::http::error::Error;
 use crate::oci::Reference;
 use crate::oci::ReferenceError;
+use crate::registry::LinkedReference;
+use crate::store::LinkedBlob;
 
 /// Something with content that a path names.
 #[derive(Debug)]
@@ -40,30 +42,33 @@ struct Head {
 }
 
 /// What has content.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum What {
     /// A manifest, by tag or digest.
-    Manifest(Reference),
+    Manifest(Reference, LinkedReference),
     /// A blob.
-    Blob(Digest),
+    Blob(LinkedBlob),
 }
 
 impl Asked {
     /// The manifest of a reference as it stands in a path.
     pub(super) fn manifest(name: RepositoryName, reference: &str) -> Result<Self, Error> {
-        Ok(Self::new(name, What::Manifest(existing(reference)?)))
+        let reference = existing(reference)?;
+        let linked = LinkedReference::new(&name, &reference);
+        Ok(Self::new(name, What::Manifest(reference, linked)))
     }
 
     /// The blob of a digest as it stands in a path.
     pub(super) fn blob(name: RepositoryName, digest: &str) -> Result<Self, Error> {
-        Ok(Self::new(name, What::Blob(Digest::parse(digest)?)))
+        let blob = LinkedBlob::layer(&name, &Digest::parse(digest)?);
+        Ok(Self::new(name, What::Blob(blob)))
     }
 
     /// The name of the endpoint that it is asked of, for logs and metrics.
     pub(super) fn operation(&self, part: Part) -> &'static str {
         match (&self.what, part) {
-            (What::Manifest(_), Part::AsAsked) => "GetManifest",
-            (What::Manifest(_), Part::Head) => "HeadManifest",
+            (What::Manifest(..), Part::AsAsked) => "GetManifest",
+            (What::Manifest(..), Part::Head) => "HeadManifest",
             (What::Blob(_), Part::AsAsked) => "GetBlob",
             (What::Blob(_), Part::Head) => "HeadBlob",
         }
@@ -103,7 +108,7 @@ pub(super) fn existing(reference: &str) -> Result<Reference, Error> {
 pub(super) struct Memory(ThreadLocal<RefCell<Cache<Box<str>, Arc<Asked>>>>);
 
 impl Memory {
-    /// How many paths, at about 2 KiB each: the manifests and configs of a release of 200 images.
+    /// How many paths, at about 3 KiB each: the manifests and configs of a release of 200 images.
     const CAPACITY: usize = 512;
     /// The longest path that is kept: a name of the usual length and a sha512 digest.
     const LONGEST: usize = 512;

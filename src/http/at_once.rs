@@ -32,8 +32,10 @@ impl Api {
         let caller = access.known_caller(Signature { headers, uri, peer })?;
         caller.may(&Action::Pull(&asked.name)).ok()?;
         let response = match &asked.what {
-            What::Blob(digest) => blobs::at_once(registry, headers, &asked, digest, part),
-            What::Manifest(reference) => manifests::at_once(registry, headers, &asked, reference, part),
+            What::Blob(blob) => blobs::at_once(registry, headers, &asked, blob, part),
+            What::Manifest(reference, linked) => {
+                manifests::at_once(registry, headers, &asked, (reference, linked), part)
+            }
         }?;
         let user = caller.identity().shared_name();
         let note = AccessNote { operation: asked.operation(part), user, error: None };

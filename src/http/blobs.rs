@@ -17,7 +17,6 @@ use crate::http::Body;
 use crate::http::answer;
 use crate::http::asked::Asked;
 use crate::http::conditional;
-use crate::http::conditional::Outcome;
 use crate::http::error::Error;
 use crate::http::multipart::content_range;
 use crate::http::multipart::multipart;
@@ -31,6 +30,7 @@ use crate::registry::Reach;
 use crate::registry::Registry;
 use crate::registry::Wish;
 use crate::store::Blob;
+use crate::store::LinkedBlob;
 
 /// What a client wants of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,21 +72,23 @@ pub(super) fn at_once(
     registry: &Registry,
     headers: &HeaderMap,
     asked: &Asked,
-    digest: &Digest,
+    blob: &LinkedBlob,
     part: Part,
 ) -> Option<Response<Body>> {
     if headers.contains_key(RANGE) {
         return None;
     }
+    let digest = blob.digest();
     tell(registry, digest, part);
-    let content = registry.store().layer_at_once(&asked.name, digest)?;
+    let content = registry.store().layer_at_once(blob)?;
     let len = content.len() as u64;
     let head = || asked.head(digest, len, || head(digest, len));
     unless_known(headers, digest, || Ok(response(StatusCode::OK, head(), Body::Bytes(content)))).ok()
 }
 
-/// Whoever is about to push asks for the head of every layer, and does not send what is here.
-fn tell(registry: &Registry, digest: &Digest, part: Part) {
+/// Whoever is about to push asks for the head of every layer, and of every manifest of an index, and does not send what
+/// is here.
+pub(super) fn tell(registry: &Registry, digest: &Digest, part: Part) {
     if part == Part::Head {
         registry.store().tell(digest);
     }
@@ -98,15 +100,11 @@ fn unless_known(
     digest: &Digest,
     send: impl FnOnce() -> Result<Response<Body>, Error>,
 ) -> Result<Response<Body>, Error> {
-    match conditional::evaluate(headers, digest) {
-        Outcome::PreconditionFailed => Err(Error::PreconditionFailed),
-        Outcome::NotModified => {
-            let mut response = answer::not_modified(digest);
-            say_ways(response.headers_mut());
-            Ok(response)
-        }
-        Outcome::Send => send(),
+    let mut response = answer::unless_known(headers, digest, send)?;
+    if response.status() == StatusCode::NOT_MODIFIED {
+        say_ways(response.headers_mut());
     }
+    Ok(response)
 }
 
 /// The head of an answer with all of a blob.

@@ -142,8 +142,8 @@ where
         (Target::Route(route), _) => return Box::pin(answer_other(verb, route, call)).await,
     };
     let answered = match &asked.what {
-        What::Blob(digest) => blobs::get(call.registry, call.headers, &asked, digest, part).await?,
-        What::Manifest(reference) => {
+        What::Blob(blob) => blobs::get(call.registry, call.headers, &asked, blob.digest(), part).await?,
+        What::Manifest(reference, _) => {
             manifests::get(call.registry, call.headers, &asked, reference, part).await?
         }
     };

@@ -16,9 +16,8 @@ use crate::http::answer;
 use crate::http::answer::DOCKER_CONTENT_DIGEST;
 use crate::http::asked;
 use crate::http::asked::Asked;
+use crate::http::blobs;
 use crate::http::blobs::Part;
-use crate::http::conditional;
-use crate::http::conditional::Outcome;
 use crate::http::error::Error;
 use crate::http::peers;
 use crate::http::query::Query;
@@ -26,6 +25,7 @@ use crate::http::receive::Incoming;
 use crate::oci::Manifest;
 use crate::oci::Reference;
 use crate::oci::ReferenceError;
+use crate::registry::LinkedReference;
 use crate::registry::Pushed;
 use crate::registry::Registry;
 use crate::registry::StoredManifest;
@@ -55,18 +55,18 @@ pub(super) fn at_once(
     registry: &Registry,
     headers: &HeaderMap,
     asked: &Asked,
-    reference: &Reference,
+    (reference, linked): (&Reference, &LinkedReference),
     part: Part,
 ) -> Option<Response<Body>> {
     tell(registry, reference, part);
-    let manifest = registry.manifest_at_once(&asked.name, reference)?;
+    let manifest = registry.manifest_at_once(linked)?;
     unless_known(registry, headers, asked, manifest).ok()
 }
 
-/// Whoever is about to push an index asks for the heads of its manifests, and does not send those that are here.
+/// As [`blobs::tell`]: an index names its manifests by digest.
 fn tell(registry: &Registry, reference: &Reference, part: Part) {
-    if let (Part::Head, Reference::Digest(digest)) = (part, reference) {
-        registry.store().tell(digest);
+    if let Reference::Digest(digest) = reference {
+        blobs::tell(registry, digest, part);
     }
 }
 
@@ -77,17 +77,14 @@ fn unless_known(
     asked: &Asked,
     manifest: StoredManifest,
 ) -> Result<Response<Body>, Error> {
-    match conditional::evaluate(headers, &manifest.digest) {
-        Outcome::PreconditionFailed => Err(Error::PreconditionFailed),
-        Outcome::NotModified => Ok(answer::not_modified(&manifest.digest)),
-        Outcome::Send => {
-            let len = manifest.content.len() as u64;
-            let head = asked.head(&manifest.digest, len, || head(registry, &manifest));
-            let mut response = Response::new(Body::Bytes(manifest.content));
-            *response.headers_mut() = head;
-            Ok(response)
-        }
-    }
+    let digest = manifest.digest;
+    answer::unless_known(headers, &digest, || {
+        let len = manifest.content.len() as u64;
+        let head = asked.head(&digest, len, || head(registry, &manifest));
+        let mut response = Response::new(Body::Bytes(manifest.content));
+        *response.headers_mut() = head;
+        Ok(response)
+    })
 }
 
 fn head(registry: &Registry, manifest: &StoredManifest) -> HeaderMap {

@@ -26,6 +26,8 @@ use crate::registry::Reach;
 use crate::registry::Registry;
 use crate::registry::Sparse;
 use crate::registry::error::is_damage;
+use crate::store::LinkedBlob;
+use crate::store::LinkedTag;
 
 /// A manifest as it was pushed, byte for byte, under the digest it was asked for.
 #[derive(Clone, Debug)]
@@ -34,6 +36,25 @@ pub struct StoredManifest {
     pub digest: Digest,
     /// The document.
     pub content: Bytes,
+}
+
+/// A manifest by tag or by digest, where it is to be looked for.
+#[derive(Debug)]
+pub enum LinkedReference {
+    /// What a tag points at.
+    Tag(LinkedTag),
+    /// What has a digest.
+    Digest(LinkedBlob),
+}
+
+impl LinkedReference {
+    /// A manifest of a repository.
+    pub fn new(name: &RepositoryName, reference: &Reference) -> Self {
+        match reference {
+            Reference::Tag(tag) => Self::Tag(LinkedTag::new(name, tag)),
+            Reference::Digest(digest) => Self::Digest(LinkedBlob::revision(name, digest)),
+        }
+    }
 }
 
 /// A manifest that was taken in.
@@ -66,13 +87,15 @@ impl Registry {
     }
 
     /// The same, where it is in memory and nothing has to be waited for; `None` says nothing.
-    pub fn manifest_at_once(&self, name: &RepositoryName, reference: &Reference) -> Option<StoredManifest> {
-        let digest = match reference {
-            Reference::Digest(digest) => *digest,
-            Reference::Tag(tag) => self.store().tag_at_once(name, tag)?,
+    pub fn manifest_at_once(&self, reference: &LinkedReference) -> Option<StoredManifest> {
+        let stored = |revision: &LinkedBlob| {
+            let content = self.store().revision_at_once(revision)?;
+            Some(StoredManifest { digest: *revision.digest(), content })
         };
-        let content = self.store().revision_at_once(name, &digest)?;
-        Some(StoredManifest { digest, content })
+        match reference {
+            LinkedReference::Digest(revision) => stored(revision),
+            LinkedReference::Tag(tag) => stored(&*self.store().tag_at_once(tag)?),
+        }
     }
 
     /// What a manifest says it is.

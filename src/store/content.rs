@@ -13,6 +13,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use storage_layout::Digest;
 use storage_layout::Entry;
+use storage_layout::RelativePath;
 
 use crate::metrics::StoreMetrics;
 use crate::store::Blob;
@@ -106,18 +107,18 @@ impl Contents {
         self.inner.findings.is_sound(version)
     }
 
-    /// Something, where the file of a blob is there, of this length, and not known to be damaged.
+    /// Something, where the file of a blob lies at `path`, of this length, and is not known to be damaged.
     ///
     /// # Errors
     /// The medium's.
     pub(super) fn sight(
         &self,
         source: &dyn Source,
-        digest: &Digest,
+        path: &RelativePath,
         len: usize,
         wait: Wait,
     ) -> Poll<Result<Option<()>, Error>> {
-        let found = ready!(source.open(&Entry::Blob(*digest).path(), wait))?;
+        let found = ready!(source.open(path, wait))?;
         let is_it = |found: &Found| found.version.len() == len as u64 && !self.is_damaged(&found.version);
         Poll::Ready(Ok(found.filter(is_it).map(drop)))
     }
