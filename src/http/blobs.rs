@@ -176,12 +176,12 @@ fn selection(headers: &HeaderMap, digest: &Digest, len: u64, part: Part) -> Resu
 
 fn selected(blob: &Blob, selection: Selection, mut head: HeaderMap) -> Response<Body> {
     let (status, body) = match selection {
-        Selection::Whole => (StatusCode::OK, Body::File(blob.range(0..blob.len()))),
+        Selection::Whole => (StatusCode::OK, Body::File(blob.range(0..blob.len()).into())),
         Selection::One(range) => {
             head.insert(CONTENT_RANGE, answer::value(content_range(&range, blob.len())));
             let piece = blob.range(range);
             head.insert(CONTENT_LENGTH, HeaderValue::from(piece.len()));
-            (StatusCode::PARTIAL_CONTENT, Body::File(piece))
+            (StatusCode::PARTIAL_CONTENT, Body::File(piece.into()))
         }
         Selection::Many(ranges) => {
             let parts = multipart(blob, ranges);

@@ -26,8 +26,8 @@ pub enum Body {
     Empty,
     /// Bytes in memory.
     Bytes(Bytes),
-    /// Bytes in files.
-    File(FileRange),
+    /// Bytes in files. On the heap: a body is moved often, and most have no file.
+    File(Box<FileRange>),
     /// Bytes and files in turn: `multipart/byteranges`.
     Parts(Vec<Part>),
     /// What an axum handler of the administration API answers.
@@ -40,7 +40,7 @@ pub enum Part {
     /// A part's boundary and head.
     Bytes(Bytes),
     /// A part's content.
-    File(FileRange),
+    File(Box<FileRange>),
 }
 
 /// Why a body ended before its end. The connection ends with it, so that the client does not take what it got

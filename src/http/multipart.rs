@@ -34,7 +34,7 @@ pub(super) fn multipart(blob: &Blob, ranges: Vec<Range<u64>>) -> Multipart {
         );
         let piece = blob.range(range);
         len += head.len() as u64 + piece.len();
-        parts.extend([Part::Bytes(Bytes::from(head)), Part::File(piece)]);
+        parts.extend([Part::Bytes(Bytes::from(head)), Part::File(piece.into())]);
         delimiter = format!("\r\n--{boundary}");
     }
     let end = format!("{delimiter}--\r\n");

@@ -66,14 +66,16 @@ impl Requests {
         self.own().in_flight += 1;
     }
 
-    /// A request's answer has been sent, or there was nobody to send it to.
-    pub fn ended(&self) {
+    /// There is nobody to answer any more.
+    pub fn abandoned(&self) {
         self.own().in_flight -= 1;
     }
 
-    /// Counts a request once its answer has been sent, `elapsed` after its head was there.
+    /// A request's answer has been sent, `elapsed` after its head was there.
     pub fn answered(&self, kind: Kind, elapsed: Duration) {
-        self.own().durations(kind).observe(elapsed.as_secs_f64());
+        let mut own = self.own();
+        own.in_flight -= 1;
+        own.durations(kind).observe(elapsed.as_secs_f64());
     }
 
     /// Requests whose answer has not been sent whole.
@@ -175,15 +177,14 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    requests.begun();
-                    requests.begun();
+                    (0..4).for_each(|_| requests.begun());
                     requests.answered(get, Duration::from_micros(10));
                     requests.answered(head, Duration::from_secs(1));
                 });
             }
         });
         assert_eq!(requests.in_flight(), 6);
-        (0..5).for_each(|_| requests.ended());
+        (0..5).for_each(|_| requests.abandoned());
         let text = metrics.encode();
         for line in [
             r#"larder_http_requests_total{operation="Base",method="GET",status="200"} 3"#,

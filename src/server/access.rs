@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use bytes::Buf;
 use http::Method;
-use http::Request;
 use http::StatusCode;
 use http::Uri;
 use http_body::Frame;
@@ -74,13 +73,13 @@ impl Ledger {
     }
 
     /// Opens the record of a request.
-    pub(super) fn begin<B>(self: &Arc<Self>, request: &Request<B>) -> Record {
+    pub(super) fn begin(self: &Arc<Self>) -> Record {
         self.progress.request();
         self.metrics.requests.begun();
         Record {
             began: Instant::now(),
-            method: request.method().clone(),
-            target: request.uri().clone(),
+            method: Method::default(),
+            target: Uri::default(),
             status: None,
             bytes: 0,
             end: End::Left,
@@ -91,6 +90,12 @@ impl Ledger {
 }
 
 impl Record {
+    /// What the request asks of what.
+    pub(super) fn of(&mut self, method: Method, target: Uri) {
+        self.method = method;
+        self.target = target;
+    }
+
     /// The answer's head is known, and whether that is all of it.
     pub(super) fn answered(&mut self, status: StatusCode, note: AccessNote, has_body: HasBody) {
         self.status = Some(status);
@@ -136,12 +141,15 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.ledger.progress.answered();
-        self.ledger.metrics.requests.ended();
-        if let Some(status) = self.status {
-            let (operation, method) = (self.note.operation, method_word(&self.method));
-            let kind = Kind { operation, method, status: status.as_u16() };
-            self.ledger.metrics.requests.answered(kind, self.began.elapsed());
+        let Ledger { progress, metrics, .. } = &*self.ledger;
+        progress.answered();
+        match self.status {
+            Some(status) => {
+                let (operation, method) = (self.note.operation, method_word(&self.method));
+                let kind = Kind { operation, method, status: status.as_u16() };
+                metrics.requests.answered(kind, self.began.elapsed());
+            }
+            None => metrics.requests.abandoned(),
         }
         self.log();
     }

@@ -204,7 +204,7 @@ impl<S: Service> Shared<S> {
         lane: Option<Lane>,
     ) -> Result<(), hyper::Error> {
         let exchange = self.exchange(peer, progress, lane);
-        let service = service_fn(move |request| Arc::clone(&exchange).answer(request));
+        let service = service_fn(move |request| exchange.answer(request));
         let connection = http1::Builder::new()
             // `Progress` has the limits: hyper's would count the time between requests as part of the head's.
             .header_read_timeout(None)
@@ -222,7 +222,7 @@ impl<S: Service> Shared<S> {
         progress: &Arc<Progress>,
     ) -> Result<(), hyper::Error> {
         let exchange = self.exchange(peer, progress, None);
-        let service = service_fn(move |request| Arc::clone(&exchange).answer(request));
+        let service = service_fn(move |request| exchange.answer(request));
         let connection = http2::Builder::new(Owned(self.tasks.clone()))
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)

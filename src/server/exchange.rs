@@ -5,6 +5,8 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::future::Ready;
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
@@ -21,6 +23,7 @@ use http_body::Body as _;
 use http_body::Frame;
 use http_body::SizeHint;
 use hyper::body::Incoming;
+use tokio_util::either::Either;
 
 use crate::http::AccessNote;
 use crate::http::Answered;
@@ -74,6 +77,12 @@ where
     }
 }
 
+/// An answer that is there.
+pub(super) type Here = Ready<Result<Response<Answer>, Infallible>>;
+
+/// An answer that is waited for.
+pub(super) type Awaited = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
 /// What the requests of one connection have in common.
 #[derive(Debug)]
 pub(super) struct Exchange<S> {
@@ -84,29 +93,36 @@ pub(super) struct Exchange<S> {
 }
 
 impl<S: Service> Exchange<S> {
-    /// Answers one request.
-    pub(super) async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> Result<Response<Answer>, Infallible> {
-        let record = self.ledger.begin(&request);
+    /// Answers one request. What has to be waited for is on the heap: it has several KiB, which hyper would move with
+    /// every request and keep with every idle connection.
+    pub(super) fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Either<Here, Awaited> {
+        let mut record = self.ledger.begin();
         if request.body().is_end_stream()
             && let Some(Answered { response, note }) = self.service.at_once(&request, self.ledger.peer())
         {
-            return Ok(self.send(response, note, record, None));
+            let (head, _) = request.into_parts();
+            record.of(head.method, head.uri);
+            return Either::Left(ready(Ok(self.send(response, note, record, None))));
         }
+        record.of(request.method().clone(), request.uri().clone());
+        Either::Right(Box::pin(Arc::clone(self).respond(request, record)))
+    }
+
+    async fn respond(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        record: Record,
+    ) -> Result<Response<Answer>, Infallible> {
         let version = request.version();
         let client = if request.headers().contains_key(EXPECT) { Client::Waits } else { Client::Sends };
         let (head, incoming) = request.into_parts();
         let (body, rest) = RequestBody::new(incoming, self.ledger.received());
-        // On the heap: it has several KiB, which hyper would move with every request and keep with every idle
-        // connection.
-        let answering = Box::pin(self.service.respond(Request::from_parts(head, body), self.ledger.peer()));
-        let Answered { mut response, note } = answering.await;
+        let request = Request::from_parts(head, body);
+        let Answered { mut response, note } = self.service.respond(request, self.ledger.peer()).await;
         let mut unread = None;
         if let Some(rest) = rest {
             if version >= Version::HTTP_2 {
-                unread = rest.unread();
+                unread = rest.unread().map(Box::new);
             } else if !rest.settle(client).await {
                 self.ledger.progress().left_unread();
                 // Said so that the client does not send its next request into a connection that is being
@@ -122,7 +138,7 @@ impl<S: Service> Exchange<S> {
         response: Response<Body>,
         note: AccessNote,
         mut record: Record,
-        unread: Option<Unread>,
+        unread: Option<Box<Unread>>,
     ) -> Response<Answer> {
         let (head, body) = response.into_parts();
         let sending = match &self.lane {
@@ -140,7 +156,7 @@ pub(super) struct Answer {
     sending: Sending,
     record: Record,
     /// What HTTP/2 would answer with a reset of the stream if it were dropped before the answer's end.
-    unread: Option<Unread>,
+    unread: Option<Box<Unread>>,
 }
 
 impl http_body::Body for Answer {

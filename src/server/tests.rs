@@ -147,11 +147,13 @@ fn text(status: u16, text: String) -> Response<Body> {
 fn pieces(blob: &Blob, path: &str) -> Body {
     let ranges: Vec<_> = path.split(',').map(range).collect();
     match &ranges[..] {
-        [only] => Body::File(blob.range(only.clone())),
+        [only] => Body::File(blob.range(only.clone()).into()),
         several => Body::Parts(
             several
                 .iter()
-                .flat_map(|range| [Part::Bytes(delimiter(range)), Part::File(blob.range(range.clone()))])
+                .flat_map(|range| {
+                    [Part::Bytes(delimiter(range)), Part::File(blob.range(range.clone()).into())]
+                })
                 .collect(),
         ),
     }

@@ -23,8 +23,8 @@ const COPY: u64 = 512;
 pub enum Chunk {
     /// Bytes in memory.
     Bytes(Bytes),
-    /// A window of a file.
-    File(FileChunk),
+    /// A window of a file. On the heap: hyper moves chunks often, and most are few bytes.
+    File(Box<FileChunk>),
 }
 
 /// A window of a file on a lane.

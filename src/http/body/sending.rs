@@ -29,7 +29,6 @@ pub struct Sending {
     /// How many bytes are still to come, where that is known.
     left: Option<u64>,
     pieces: Pieces,
-    /// On the heap: hyper moves a body often, and most have no file.
     windows: Option<Box<Windows>>,
     /// Where windows go as they are; without one they are read.
     lane: Option<Lane>,
@@ -83,7 +82,7 @@ impl Sending {
             match part {
                 Some(Part::Bytes(bytes)) if bytes.is_empty() => {}
                 Some(Part::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes.into()))),
-                Some(Part::File(range)) => self.windows = Some(Box::new(Windows::new(range))),
+                Some(Part::File(range)) => self.windows = Some(Box::new(Windows::new(*range))),
                 None => return Poll::Ready(None),
             }
         }

@@ -151,7 +151,7 @@ impl Stretch {
     /// The next piece, if it is in the page cache: a window where there is a lane with room, bytes otherwise.
     fn take(&mut self, lane: Option<&Lane>) -> Option<Chunk> {
         let chunk = match lane.and_then(|lane| self.enter(lane)) {
-            Some(file) => Chunk::File(file),
+            Some(file) => Chunk::File(file.into()),
             None => Chunk::Bytes(try_read(&self.first(COPY_LIMIT))?),
         };
         self.cut(chunk.remaining() as u64);
