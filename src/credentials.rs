@@ -118,7 +118,10 @@ impl Credentials {
         if !policy.wants_credentials() || origin == Origin::AdminSocket {
             return Some(policy.anonymous(origin));
         }
-        self.inner.verdicts.recognize(header?, Readings::current(&self.inner.sources))
+        match header {
+            None => Some(policy.anonymous(origin)),
+            Some(header) => self.inner.verdicts.recognize(header, Readings::current(&self.inner.sources)),
+        }
     }
 
     /// Who sent a request with this `Authorization` header. Where no credentials are configured the header is

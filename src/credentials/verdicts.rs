@@ -3,11 +3,9 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use hmac::Hmac;
-use hmac::KeyInit as _;
-use hmac::Mac as _;
 use quick_cache::sync::Cache;
 use quick_cache::unsync;
+use sha2::Digest as _;
 use sha2::Sha256;
 use thread_local::ThreadLocal;
 use tokio::time::Instant;
@@ -23,7 +21,9 @@ use crate::credentials::Verdict;
 /// holds no longer. A credential is known by a keyed hash, so that memory holds nothing that could be tried
 /// elsewhere.
 pub(super) struct Verdicts {
-    key: Hmac<Sha256>,
+    /// What has hashed one block, with the secret, and hashes the rest as HMAC's inner hash does. The outer one is for
+    /// those whose hashes are seen: it keeps others from appending to what was hashed.
+    keyed: Sha256,
     cache: Cache<Key, (Verdict, Files)>,
     /// Whom whole headers were found to prove, so that those who ask often are known without a look at what
     /// theirs says. Each thread has its own: two that count references to the same thing wait for each other.
@@ -48,9 +48,8 @@ struct Key {
 
 impl Verdicts {
     pub(super) fn new(secret: &[u8]) -> Self {
-        // HMAC takes keys of every length (RFC 2104, section 3), so the fallback is never used.
-        let key = Hmac::new_from_slice(secret).unwrap_or_else(|_| Hmac::new(&Default::default()));
-        Self { key, cache: Cache::new(CAPACITY), headers: ThreadLocal::new() }
+        let keyed = Sha256::new().chain_update(Sha256::digest(secret)).chain_update([0; 32]);
+        Self { keyed, cache: Cache::new(CAPACITY), headers: ThreadLocal::new() }
     }
 
     /// The verdict on `credential` by `files`; `check` finds it if nobody did yet. Whoever asks for the same
@@ -88,20 +87,19 @@ impl Verdicts {
 
     fn header_key(&self, header: &[u8], readings: Readings) -> Option<Key> {
         let is_short = header.len() <= LONGEST_HEADER;
-        is_short.then(|| Key { fingerprint: self.fingerprint([b"larder header\0", header]), readings })
+        is_short.then(|| Key { fingerprint: self.fingerprint([b"h", header]), readings })
     }
 
     /// A name holds no colon, so joining the two with one is unambiguous.
     fn credential_key(&self, credential: &Credential, files: &Files) -> Key {
         let (user, password) = (credential.user.as_bytes(), credential.password.as_bytes());
-        let fingerprint = self.fingerprint([b"larder credential\0", user, b":", password]);
+        let fingerprint = self.fingerprint([b"c", user, b":", password]);
         Key { fingerprint, readings: files.readings() }
     }
 
     /// Of the parts together; the first tells what they are.
     fn fingerprint<const N: usize>(&self, parts: [&[u8]; N]) -> [u8; 32] {
-        let mac = parts.into_iter().fold(self.key.clone(), |mac, part| mac.chain_update(part));
-        mac.finalize().into_bytes().into()
+        parts.into_iter().fold(self.keyed.clone(), |hash, part| hash.chain_update(part)).finalize().into()
     }
 }
 
