@@ -157,6 +157,18 @@ impl Bench {
         self.repeat(self.scale.pairs, case, subjects, ask);
     }
 
+    /// Asks each subject `turns` times in each round, in turn with the others: for what takes little time and differs
+    /// by less than the machine does from one second to the next.
+    pub(crate) fn short_turns<S: Subject>(
+        &mut self,
+        turns: usize,
+        case: &str,
+        subjects: &mut [S],
+        ask: impl FnMut(&Self, &mut S) -> Result<Measured>,
+    ) {
+        self.repeat(self.scale.pairs * turns, case, subjects, ask);
+    }
+
     /// Asks each subject once, for what takes long and varies little.
     pub(crate) fn once<S: Subject>(
         &mut self,
