@@ -30,6 +30,7 @@ mod succession;
 
 pub use succession::Succession;
 
+use group::FormerUntil;
 use group::Group;
 use group::Look;
 
@@ -116,17 +117,13 @@ impl Watcher {
         &mut self,
         what: &'static str,
         paths: [PathBuf; N],
-        mut parse: impl FnMut(&[Vec<u8>; N]) -> Result<T, E> + Send + 'static,
+        parse: impl FnMut(&[Vec<u8>; N]) -> Result<T, E> + Send + 'static,
     ) -> Result<Watched<T>, Error>
     where
         T: Send + Sync + 'static,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let parse = move |contents: &[Vec<u8>; N]| parse(contents).map_err(Into::into);
-        let (group, watched) = Group::open(what, paths, parse, self.metrics.clone())?;
-        self.reports.add(Report { what, paths: group.paths(), problem: None });
-        self.groups.push(Box::new(group));
-        Ok(watched)
+        self.add(what, paths, parse, |_, _| None)
     }
 
     /// [`watch_group`](Self::watch_group) for secrets that others go on presenting for a while after they
@@ -146,7 +143,7 @@ impl Watcher {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let mut last: Option<Succession<T>> = None;
-        self.watch_group(what, paths, move |contents| {
+        let parse = move |contents: &[Vec<u8>; N]| {
             let value = parse(contents)?;
             let readings = match &last {
                 Some(last) => last.followed_by(value, overlap, Instant::now()),
@@ -154,7 +151,26 @@ impl Watcher {
             };
             last = Some(readings.clone());
             Ok::<_, E>(readings)
-        })
+        };
+        self.add(what, paths, parse, Succession::former_until)
+    }
+
+    fn add<const N: usize, T, E>(
+        &mut self,
+        what: &'static str,
+        paths: [PathBuf; N],
+        mut parse: impl FnMut(&[Vec<u8>; N]) -> Result<T, E> + Send + 'static,
+        former_until: FormerUntil<T>,
+    ) -> Result<Watched<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let parse = move |contents: &[Vec<u8>; N]| parse(contents).map_err(Into::into);
+        let (group, watched) = Group::open(what, paths, parse, former_until, self.metrics.clone())?;
+        self.reports.add(group.report());
+        self.groups.push(Box::new(group));
+        Ok(watched)
     }
 
     /// What became of the last look at every file; stays current while the watcher runs.
@@ -239,6 +255,8 @@ pub struct Report {
     pub paths: Vec<PathBuf>,
     /// Why the last good value is in force rather than what the file says now.
     pub problem: Option<String>,
+    /// Until when what the file said before counts beside what it says, in an overlap.
+    pub former_until: Option<Instant>,
 }
 
 impl Reports {

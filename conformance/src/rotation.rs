@@ -160,10 +160,12 @@ impl<'a> Scene<'a> {
         let changed = Instant::now();
         self.giver_follows()?;
         self.both_count().context("during the overlap")?;
+        self.tells_of_overlaps_of(&["htpasswd", "pull secret"]).context("during the overlap")?;
         load.take_up_new();
         let after = self.serial()?;
         ensure!(before != after, "the certificate is still {after}");
         let took = self.old_refused(changed)?;
+        self.tells_of_overlaps_of(&[]).context("after the overlap")?;
         let running = self.job(&job)?;
         ensure!(text(&running, "state") == "Copying", "the sync does not go on: {running}");
         self.giver_first().context("where the node that gives changes first")?;
@@ -253,8 +255,28 @@ impl<'a> Scene<'a> {
 
     /// The serial of the certificate in use, of which the metrics, the status endpoint and `larder status`
     /// say the same.
+    /// The status says of these files that what they said before counts too.
+    fn tells_of_overlaps_of(&self, expected: &[&str]) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let status = self.status()?;
+            let files = status.pointer("/files").and_then(Value::as_array).context("no files")?;
+            let overlapping = files.iter().filter(|it| it.get("former_until").is_some());
+            let told: Vec<_> = overlapping.map(|it| text(it, "what")).collect();
+            if told == expected {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < SOON, "the status tells of overlaps of {told:?}, not of {expected:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn status(&self) -> Result<Value> {
+        Endpoint::on(&self.socket).get("/v2/_larder/status")?.expect(200)?.json()
+    }
+
     fn serial(&self) -> Result<String> {
-        let status = Endpoint::on(&self.socket).get("/v2/_larder/status")?.expect(200)?.json()?;
+        let status = self.status()?;
         let serial = status.pointer("/certificate/serial").and_then(Value::as_str).context("no serial")?;
         let metrics = self.metrics.get("/metrics")?.expect(200)?.body;
         let metrics = String::from_utf8(metrics)?;

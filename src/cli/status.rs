@@ -125,6 +125,8 @@ struct File {
     what: String,
     paths: Vec<PathBuf>,
     problem: Option<String>,
+    /// Until when what it said before counts too.
+    former_until: Option<String>,
 }
 
 impl Status {
@@ -179,10 +181,13 @@ impl Health {
 impl File {
     fn word(&self) -> String {
         let paths: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
-        match &self.problem {
+        let state = match &self.problem {
             Some(problem) => format!("the last good one is in force: {problem}"),
             None => paths.join(", "),
-        }
+        };
+        let former =
+            self.former_until.as_ref().map(|until| format!("; what it said before counts until {until}"));
+        state + &former.unwrap_or_default()
     }
 }
 
@@ -197,7 +202,7 @@ mod tests {
         let answer = r#"{"version":"1.2.3","uptime_seconds":3720,"roots":["/a","/b.iso","/dev/sr0"],"attached":[{"path":"/dev/sr0","releases":[{"digest":"sha256:ab",
             "version":"4.19.1","complete":true}]}],"readable":{"ok":true},
             "writable":{"ok":false,"problem":"the registry is read-only"},"media":[{"medium":"/b.iso","faults":2,"last":"a sector"}],"free_bytes":1610612736,"connections":3,
-            "requests":1,"certificate":{"serial":"0a1b","not_after":"2036-01-01T00:00:00Z"},"files":[{"what":"htpasswd","paths":["/h"]},
+            "requests":1,"certificate":{"serial":"0a1b","not_after":"2036-01-01T00:00:00Z"},"files":[{"what":"htpasswd","paths":["/h"],"former_until":"2026-11-23T10:00:00Z"},
             {"what":"certificate","paths":["/c","/k"],"problem":"cannot read certificate `/c`"}],"newer":1}"#;
         let status: Status = serde_json::from_str(answer).unwrap();
         assert_eq!(
@@ -216,7 +221,7 @@ free         1.5 GiB
 connections  3
 requests     1
 serial       0a1b, until 2036-01-01T00:00:00Z
-htpasswd     /h
+htpasswd     /h; what it said before counts until 2026-11-23T10:00:00Z
 certificate  the last good one is in force: cannot read certificate `/c`
 "
         );

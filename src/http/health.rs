@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use http::Request;
 use http::Response;
@@ -25,6 +26,7 @@ use crate::maintenance::documents::AttachedRoot;
 use crate::metrics::Metrics;
 use crate::metrics::Presented;
 use crate::registry::Registry;
+use crate::reload::Report;
 use crate::reload::Reports;
 
 /// What of the process can be looked at. Cheap to clone.
@@ -111,7 +113,7 @@ pub(super) async fn status(
         connections: metrics.transport.connections.get(),
         requests: metrics.http.requests.in_flight(),
         certificate: metrics.reload.presented().map(PresentedCertificate::from),
-        files: files.map(|it| WatchedFile { what: it.what, paths: it.paths, problem: it.problem }).collect(),
+        files: files.map(WatchedFile::from).collect(),
     })
 }
 
@@ -201,4 +203,16 @@ struct WatchedFile {
     paths: Vec<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+    /// Until when what it said before counts too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    former_until: Option<String>,
+}
+
+impl From<Report> for WatchedFile {
+    fn from(Report { what, paths, problem, former_until }: Report) -> Self {
+        let left = former_until.map(|it| it.into_std().saturating_duration_since(Instant::now()));
+        let former_until =
+            left.map(|left| humantime::format_rfc3339_seconds(SystemTime::now() + left).to_string());
+        Self { what, paths, problem, former_until }
+    }
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 use crate::metrics::ReloadMetrics;
 use crate::metrics::ReloadResult;
@@ -43,8 +44,12 @@ pub(super) struct Group<const N: usize, T, P> {
     /// Whether the last look found the files as the one before had.
     settled: bool,
     problem: Option<Problem>,
+    former_until: FormerUntil<T>,
     metrics: ReloadMetrics,
 }
+
+/// Until when a value has what the files said before count beside what they say; `None` where it does not.
+pub(super) type FormerUntil<T> = fn(&T, Instant) -> Option<Instant>;
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,7 @@ where
         what: &'static str,
         paths: [PathBuf; N],
         mut parse: P,
+        former_until: FormerUntil<T>,
         metrics: ReloadMetrics,
     ) -> Result<(Self, Watched<T>), Error> {
         let stamps = paths.each_ref().map(|path| stamp(path));
@@ -82,12 +88,20 @@ where
         // Not settled: a write within the same tick of the file system's clock would leave the stamps as they
         // are, so the next look reads once more.
         let settled = false;
-        let group = Self { what, paths, parse, value, stamps, contents, settled, problem: None, metrics };
+        let problem = None;
+        let group =
+            Self { what, paths, parse, value, stamps, contents, settled, problem, former_until, metrics };
         Ok((group, watched))
     }
 
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
-        self.paths.to_vec()
+    /// What the last look came to.
+    pub(super) fn report(&self) -> Report {
+        Report {
+            what: self.what,
+            paths: self.paths.to_vec(),
+            problem: self.problem.as_ref().map(|problem| problem.why.clone()),
+            former_until: (self.former_until)(&self.value.load(), Instant::now()),
+        }
     }
 
     /// Whether anything may have changed since the last look.
@@ -149,8 +163,7 @@ where
                 Err(error) => self.fail(&error),
             }
         }
-        let problem = self.problem.as_ref().map(|problem| problem.why.clone());
-        Report { what: self.what, paths: self.paths(), problem }
+        self.report()
     }
 }
 
@@ -235,7 +248,7 @@ mod tests {
         let at = |name: &str| directory.path().join(name);
         fs::write(at("value"), "1").unwrap();
         let (mut group, watched) =
-            Group::open("value", [at("value")], number, ReloadMetrics::default()).unwrap();
+            Group::open("value", [at("value")], number, |_, _| None, ReloadMetrics::default()).unwrap();
         assert_eq!(*watched.current(), 1);
 
         // Written again in the same tick and with the same length.
@@ -271,7 +284,7 @@ mod tests {
         let path = directory.path().join("value");
         fs::write(&path, "1").unwrap();
         let (mut group, watched) =
-            Group::open("value", [path.clone()], number, ReloadMetrics::default()).unwrap();
+            Group::open("value", [path.clone()], number, |_, _| None, ReloadMetrics::default()).unwrap();
         let mut check = |change: &dyn Fn(), expected: u32, problem: Option<&str>| {
             change();
             let report = group.look(Care::WhatChanged);
@@ -294,7 +307,7 @@ mod tests {
         let paths = ["left", "right"].map(|name| directory.path().join(name));
         paths.iter().for_each(|path| fs::write(path, "old").unwrap());
         let (mut group, watched) =
-            Group::open("pair", paths.clone(), pair, ReloadMetrics::default()).unwrap();
+            Group::open("pair", paths.clone(), pair, |_, _| None, ReloadMetrics::default()).unwrap();
         fs::write(&paths[0], "new").unwrap();
         assert!(group.look(Care::WhatChanged).problem.is_some());
         assert_eq!(*watched.current(), b"old");
@@ -308,7 +321,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("value");
         fs::write(&path, "1").unwrap();
-        let (mut group, _watched) = Group::open("value", [path], number, ReloadMetrics::default()).unwrap();
+        let (mut group, _watched) =
+            Group::open("value", [path], number, |_, _| None, ReloadMetrics::default()).unwrap();
         assert!(group.seems_changed(), "once more after the first reading");
         assert!(!group.seems_changed());
     }
@@ -317,7 +331,7 @@ mod tests {
     fn refuses_what_is_wrong_from_the_start() {
         let missing = PathBuf::from("/nonexistent/file");
         assert!(matches!(
-            Group::open("value", [missing], number, ReloadMetrics::default()),
+            Group::open("value", [missing], number, |_, _| None, ReloadMetrics::default()),
             Err(Error::Read { .. })
         ));
     }

@@ -43,6 +43,11 @@ impl<T> Succession<T> {
         counting.map(|it| (&*it.value, it.until))
     }
 
+    /// When the last of what it said before ceases to count; `None` where nothing of it counts at `now`.
+    pub(crate) fn former_until(&self, now: Instant) -> Option<Instant> {
+        self.former(now).map(|(_, until)| until).max()
+    }
+
     /// The file says something else from `now` on, and what it said counts for `overlap` beside it.
     pub(crate) fn followed_by(&self, value: T, overlap: Duration, now: Instant) -> Self {
         let newest = now.checked_add(overlap).map(|until| Former { value: Arc::clone(&self.current), until });
@@ -87,6 +92,7 @@ mod tests {
         ] {
             let former: Vec<_> = readings.former(at(now)).map(|(value, until)| (*value, until)).collect();
             assert_eq!(former, expected, "{readings:?} after {now} s");
+            assert_eq!(readings.former_until(at(now)), expected.first().map(|(_, until)| *until));
         }
         assert_eq!(*third.current(), 3);
         let late = third.followed_by(4, OVERLAP, at(11));
