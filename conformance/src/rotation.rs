@@ -253,8 +253,6 @@ impl<'a> Scene<'a> {
         Ok(self.giving.endpoint.as_user(user, password).get("/v2/")?.status)
     }
 
-    /// The serial of the certificate in use, of which the metrics, the status endpoint and `larder status`
-    /// say the same.
     /// The status says of these files that what they said before counts too.
     fn tells_of_overlaps_of(&self, expected: &[&str]) -> Result<()> {
         let began = Instant::now();
@@ -275,6 +273,8 @@ impl<'a> Scene<'a> {
         Endpoint::on(&self.socket).get("/v2/_larder/status")?.expect(200)?.json()
     }
 
+    /// The serial of the certificate in use, of which the metrics, the status endpoint and `larder status`
+    /// say the same.
     fn serial(&self) -> Result<String> {
         let status = self.status()?;
         let serial = status.pointer("/certificate/serial").and_then(Value::as_str).context("no serial")?;
