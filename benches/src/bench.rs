@@ -69,9 +69,8 @@ impl Subject for Contender {
 pub(crate) type Measured = Vec<(Measure, f64)>;
 
 impl Bench {
-    /// Prepares a run whose data lies below `work`, on the disk that is to be measured.
+    /// Prepares a run whose data lies below `work`, a directory on the disk that is to be measured.
     pub(crate) fn prepare(fleet: Fleet, scale: Scale, cases: &[String], work: &Path) -> Result<Self> {
-        std::fs::create_dir_all(work)?;
         let work = TempDir::new_in(work.canonicalize()?).context("making a directory for the data")?;
         Ok(Self {
             fleet,
@@ -179,6 +178,25 @@ impl Bench {
         self.repeat(1, case, subjects, ask);
     }
 
+    /// [`short_turns`](Self::short_turns) in several cases that are to be compared with each other: each round asks all
+    /// of them, so `ask` is told of which one it is.
+    pub(crate) fn cases_in_turn<S: Subject>(
+        &mut self,
+        turns: usize,
+        cases: &[String],
+        subjects: &mut [S],
+        mut ask: impl FnMut(&Self, &mut S, usize) -> Result<Measured>,
+    ) {
+        let wanted: Vec<_> = cases.iter().enumerate().filter(|(_, case)| self.is_wanted(case)).collect();
+        let mut failed = Vec::new();
+        for pair in 0..self.scale.pairs * turns {
+            for &(number, case) in &wanted {
+                self.round(pair, case, subjects, &mut failed, &mut |bench, it| ask(bench, it, number));
+            }
+        }
+        wanted.into_iter().for_each(|(_, case)| self.say(case));
+    }
+
     fn repeat<S: Subject>(
         &mut self,
         pairs: usize,
@@ -186,28 +204,44 @@ impl Bench {
         subjects: &mut [S],
         mut ask: impl FnMut(&Self, &mut S) -> Result<Measured>,
     ) {
-        if !self.cases.is_empty() && !self.cases.iter().any(|it| case.contains(it)) {
+        if !self.is_wanted(case) {
             return;
         }
         let mut failed = Vec::new();
         for pair in 0..pairs {
-            for turn in 0..subjects.len() {
-                let Some(subject) = subjects.get_mut((turn + pair) % subjects.len().max(1)) else { continue };
-                let kind = subject.kind();
-                if failed.contains(&kind) {
-                    continue;
-                }
-                match ask(self, subject) {
-                    Ok(measured) => self.record(case, kind, pair, measured),
-                    Err(error) => {
-                        failed.push(kind);
-                        let note = self.note(kind, case, &error);
-                        self.notes.push(note);
-                    }
+            self.round(pair, case, subjects, &mut failed, &mut ask);
+        }
+        self.say(case);
+    }
+
+    fn is_wanted(&self, case: &str) -> bool {
+        self.cases.is_empty() || self.cases.iter().any(|it| case.contains(it))
+    }
+
+    /// Asks each subject once that has not failed.
+    fn round<'c, S: Subject>(
+        &mut self,
+        pair: usize,
+        case: &'c str,
+        subjects: &mut [S],
+        failed: &mut Vec<(&'c str, Kind)>,
+        ask: &mut dyn FnMut(&Self, &mut S) -> Result<Measured>,
+    ) {
+        for turn in 0..subjects.len() {
+            let Some(subject) = subjects.get_mut((turn + pair) % subjects.len().max(1)) else { continue };
+            let kind = subject.kind();
+            if failed.contains(&(case, kind)) {
+                continue;
+            }
+            match ask(self, subject) {
+                Ok(measured) => self.record(case, kind, pair, measured),
+                Err(error) => {
+                    failed.push((case, kind));
+                    let note = self.note(kind, case, &error);
+                    self.notes.push(note);
                 }
             }
         }
-        self.say(case);
     }
 
     fn record(&mut self, case: &str, contender: Kind, pair: usize, measured: Measured) {

@@ -19,6 +19,7 @@ mod shelf;
 mod slow_medium;
 mod statistics;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -56,7 +57,7 @@ struct Arguments {
     #[arg(long, value_name = "SERVER", num_args = 1..)]
     contenders: Vec<Kind>,
 
-    /// How often each server has its turn; 5 unless it is a quick run
+    /// How many rounds, in each of which every server has its turn; 5 unless it is a quick run
     #[arg(long, value_name = "N")]
     pairs: Option<usize>,
 
@@ -106,6 +107,8 @@ fn run(arguments: &Arguments) -> Result<Report> {
     let pairs = arguments.pairs.unwrap_or(if arguments.quick { 1 } else { 5 });
     let scale = if arguments.quick { Scale::quick(pairs) } else { Scale::full(pairs) };
     allow_many_files()?;
+    // There before the machine is described: what is not there lies on no disk.
+    fs::create_dir_all(&arguments.work).context("making a directory for the data")?;
     let machine = Machine::describe(&arguments.work)?;
     let wanted = if arguments.contenders.is_empty() { &Kind::ALL } else { arguments.contenders.as_slice() };
     let fleet = Fleet::assemble(wanted, &PathBuf::from(TARGET))?;

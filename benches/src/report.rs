@@ -173,12 +173,20 @@ impl Report {
 
     /// Larder's value over another's, pair by pair.
     pub(crate) fn ratio(&self, question: &str, case: &str, measure: Measure, to: Kind) -> Option<Series> {
-        let others: Vec<_> = self.of(question, case, measure, to).collect();
-        let ratios = self.of(question, case, measure, Kind::Larder).filter_map(|sample| {
-            let other = others.iter().find(|other| other.pair == sample.pair)?;
-            (other.value > 0.0).then_some(sample.value / other.value)
-        });
-        Series::of(ratios)
+        let own = self.of(question, case, measure, Kind::Larder);
+        quotients(own, self.of(question, case, measure, to))
+    }
+
+    /// Larder's value over its own in another case, pair by pair.
+    pub(crate) fn ratio_to_case(
+        &self,
+        question: &str,
+        case: &str,
+        measure: Measure,
+        to: &str,
+    ) -> Option<Series> {
+        let [own, other] = [case, to].map(|case| self.of(question, case, measure, Kind::Larder));
+        quotients(own, other)
     }
 
     /// The cases of a question in the order in which they came, each with its measures.
@@ -202,6 +210,18 @@ impl Report {
                 && sample.case == case
         })
     }
+}
+
+/// Values over those of the same pair.
+fn quotients<'s>(
+    values: impl Iterator<Item = &'s Sample>,
+    to: impl Iterator<Item = &'s Sample>,
+) -> Option<Series> {
+    let others: Vec<_> = to.collect();
+    Series::of(values.filter_map(|sample| {
+        let other = others.iter().find(|other| other.pair == sample.pair)?;
+        (other.value > 0.0).then_some(sample.value / other.value)
+    }))
 }
 
 /// All values of a case, by measure and contender.

@@ -33,19 +33,26 @@ pub(super) const QUESTION: Question = Question {
 /// As many as a release has.
 const IMAGES_PER_REPOSITORY: usize = 200;
 
+/// How many turns each server has in a round with each store: a start takes milliseconds, and differs by as many from
+/// one to the next.
+const TURNS: usize = 4;
+
 fn run(bench: &mut Bench) -> Result<()> {
-    for count in bench.scale.stored_images {
-        let below = bench.directory()?;
-        let stored = store(bench, below.path(), count)?;
-        let mut contenders = bench.fleet.contenders.clone();
-        let case = format!("{count} images stored");
-        bench.rounds(&case, &mut contenders, |bench, contender| {
-            let root = stored.root(contender.kind).context("it has no store")?;
-            let site = bench.site(vec![root], Access::ReadWrite);
-            let (_server, took) = contender.start_timed(&site)?;
-            Ok(vec![(Measure::Milliseconds, took.as_secs_f64() * 1e3)])
-        });
-    }
+    let below = bench.directory()?;
+    let stored = bench.scale.stored_images.map(|count| {
+        let directory = below.path().join(count.to_string());
+        std::fs::create_dir(&directory).context("making a directory for a store")?;
+        store(bench, &directory, count)
+    });
+    let stored = stored.into_iter().collect::<Result<Vec<_>>>()?;
+    let cases = bench.scale.stored_images.map(|count| format!("{count} images stored"));
+    let mut contenders = bench.fleet.contenders.clone();
+    bench.cases_in_turn(TURNS, &cases, &mut contenders, |bench, contender, case| {
+        let root = stored.get(case).and_then(|it| it.root(contender.kind)).context("it has no store")?;
+        let site = bench.site(vec![root], Access::ReadWrite);
+        let (_server, took) = contender.start_timed(&site)?;
+        Ok(vec![(Measure::Milliseconds, took.as_secs_f64() * 1e3)])
+    });
     Ok(())
 }
 

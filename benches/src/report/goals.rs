@@ -65,11 +65,7 @@ impl Goal {
         match self.against {
             Against::Nothing => report.series(self.question, self.case, self.measure, Kind::Larder),
             Against::Contender(kind) => report.ratio(self.question, self.case, self.measure, kind),
-            Against::Case(case) => {
-                let own = report.series(self.question, self.case, self.measure, Kind::Larder)?;
-                let other = report.series(self.question, case, self.measure, Kind::Larder)?;
-                Series::of([own.median() / other.median()])
-            }
+            Against::Case(case) => report.ratio_to_case(self.question, self.case, self.measure, case),
         }
     }
 }
@@ -138,6 +134,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::report::Sample;
     use crate::report::tests::report;
 
     #[test]
@@ -156,5 +153,22 @@ mod tests {
         assert!(matches!(judge(Bound::AtLeast(0.8)), Verdict::Met(_)));
         let other = goal("q", "c", Measure::Seconds, DISTRIBUTION, Bound::AtMost(9.0));
         assert!(matches!(other.judge(&report), Verdict::NotMeasured));
+    }
+    #[test]
+    fn a_case_is_compared_with_another_pair_by_pair() {
+        let mut report = report(&[
+            (Kind::Larder, 0, 2.0),
+            (Kind::Larder, 1, 9.0),
+            (Kind::Larder, 2, 6.0),
+            (Kind::Nginx, 0, 1.0),
+        ]);
+        let empty = report.samples.clone().into_iter().map(|it| {
+            let value = it.value / (it.pair + 1) as f64;
+            Sample { case: "empty".to_owned(), value, ..it }
+        });
+        report.samples.extend(empty);
+        let goal = goal("q", "c", Measure::Seconds, Against::Case("empty"), Bound::AtMost(2.0));
+        let Verdict::Met(ratios) = goal.judge(&report) else { unreachable!() };
+        assert_eq!([ratios.least(), ratios.median(), ratios.greatest()], [1.0, 2.0, 3.0]);
     }
 }
