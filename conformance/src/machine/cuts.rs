@@ -155,9 +155,8 @@ impl<'a> Cuts<'a> {
         let endpoint = Endpoint::plain(guest.registry);
         let is_here = self.check(&mut guest, &endpoint)?;
         if kind == Kind::Collect {
-            // What the cuts in collections before left lying: every life verifies all that is there.
-            guest.shell(&format!("larder gc --grace {}s", kept::GRACE.as_secs()))?;
-            self.kept.thin_out(&endpoint).context("thinning out")?;
+            let thinned = self.thin_out(&mut guest, &endpoint);
+            self.or_journal(&mut guest, thinned).context("thinning out")?;
         }
         let prepared = prepare(self.system, kind, &mut guest, is_here);
         let script = self.or_journal(&mut guest, prepared)?;
@@ -171,6 +170,16 @@ impl<'a> Cuts<'a> {
         let found = if is_here { "release whole" } else { "no release" };
         let (kind, acknowledged) = (cut.kind.in_words(), cut.acknowledged);
         Ok(format!("{found}; then in {kind}, {acknowledged} things acknowledged, {lost} blocks lost"))
+    }
+
+    /// Bounds what is there, since every life verifies all of it. What cuts in collections left lying is collected in every
+    /// other life that collects, so that those between take it up and are cut again.
+    fn thin_out(&mut self, guest: &mut Guest, endpoint: &Endpoint) -> Result<()> {
+        let before = self.tally.0.iter().filter(|met| met.kind == Kind::Collect).count();
+        if before % 2 == 1 {
+            guest.shell(&format!("larder gc --grace {}s", kept::GRACE.as_secs()))?;
+        }
+        self.kept.thin_out(endpoint)
     }
 
     /// Lets the machine go on with its disk. Its clock shows the time: what was written in a life before is
