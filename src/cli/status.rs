@@ -125,7 +125,7 @@ struct File {
     what: String,
     paths: Vec<PathBuf>,
     problem: Option<String>,
-    /// Until when what it said before counts too.
+    /// Until when an overlap lasts: what it said before counts too, for whoever was in it all the time.
     former_until: Option<String>,
 }
 
@@ -185,9 +185,8 @@ impl File {
             Some(problem) => format!("the last good one is in force: {problem}"),
             None => paths.join(", "),
         };
-        let former =
-            self.former_until.as_ref().map(|until| format!("; what it said before counts until {until}"));
-        state + &former.unwrap_or_default()
+        let overlap = self.former_until.as_ref().map(|until| format!("; in an overlap until {until}"));
+        state + &overlap.unwrap_or_default()
     }
 }
 
@@ -221,7 +220,7 @@ free         1.5 GiB
 connections  3
 requests     1
 serial       0a1b, until 2036-01-01T00:00:00Z
-htpasswd     /h; what it said before counts until 2026-11-23T10:00:00Z
+htpasswd     /h; in an overlap until 2026-11-23T10:00:00Z
 certificate  the last good one is in force: cannot read certificate `/c`
 "
         );

@@ -203,16 +203,43 @@ struct WatchedFile {
     paths: Vec<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
-    /// Until when what it said before counts too.
+    /// Until when an overlap lasts: what it said before counts too, for whoever was in it all the time.
     #[serde(skip_serializing_if = "Option::is_none")]
     former_until: Option<String>,
 }
 
 impl From<Report> for WatchedFile {
     fn from(Report { what, paths, problem, former_until }: Report) -> Self {
-        let left = former_until.map(|it| it.into_std().saturating_duration_since(Instant::now()));
+        // The report may be older than the end: of a file that cannot be looked at any more it is the last.
+        let left = former_until
+            .and_then(|it| it.into_std().checked_duration_since(Instant::now()))
+            .filter(|left| !left.is_zero());
         let former_until =
             left.map(|left| humantime::format_rfc3339_seconds(SystemTime::now() + left).to_string());
         Self { what, paths, problem, former_until }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_overlap_is_told_of_until_it_ends() {
+        let told = |until: Option<Instant>| {
+            let former_until = until.map(Into::into);
+            let report = Report { what: "htpasswd", paths: Vec::new(), problem: None, former_until };
+            WatchedFile::from(report).former_until
+        };
+        let now = Instant::now();
+        assert_eq!(told(None), None);
+        assert_eq!(told(Some(now)), None, "a report that is older than the end");
+        let until = humantime::parse_rfc3339(&told(Some(now + Duration::from_secs(3600))).unwrap()).unwrap();
+        let left = until.duration_since(SystemTime::now()).unwrap();
+        assert!(left.abs_diff(Duration::from_secs(3600)) < Duration::from_secs(60), "{left:?}");
     }
 }
