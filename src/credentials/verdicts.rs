@@ -21,8 +21,8 @@ use crate::credentials::Verdict;
 /// holds no longer. A credential is known by a keyed hash, so that memory holds nothing that could be tried
 /// elsewhere.
 pub(super) struct Verdicts {
-    /// What has hashed one block, with the secret, and hashes the rest as HMAC's inner hash does. The outer one is for
-    /// those whose hashes are seen: it keeps others from appending to what was hashed.
+    /// What has hashed one block, with the secret, and goes on from there. What HMAC does more is for those whose hashes
+    /// are seen: it keeps others from appending to what was hashed.
     keyed: Sha256,
     cache: Cache<Key, (Verdict, Files)>,
     /// Whom whole headers were found to prove, so that those who ask often are known without a look at what

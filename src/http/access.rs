@@ -136,6 +136,11 @@ impl Caller<'_> {
         }
     }
 
+    /// Whether the caller may, for those to whom it does not matter why not.
+    pub(super) fn is_allowed(&self, action: &Action<'_>) -> bool {
+        authorize(&self.identity, action) == Decision::Allow
+    }
+
     /// The repository of a path, if the caller may read it.
     ///
     /// # Errors

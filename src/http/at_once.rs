@@ -30,7 +30,9 @@ impl Api {
         let part = verb.part()?;
         let asked = self.inner.memory.find(uri.path())?;
         let caller = access.known_caller(Signature { headers, uri, peer })?;
-        caller.may(&Action::Pull(&asked.name)).ok()?;
+        if !caller.is_allowed(&Action::Pull(&asked.name)) {
+            return None;
+        }
         let response = match &asked.what {
             What::Blob(blob) => blobs::at_once(registry, headers, &asked, blob, part),
             What::Manifest(reference, linked) => {

@@ -6,10 +6,10 @@
 //! Finding a link by its name costs the kernel a walk over nine directories; asking an open file whether it
 //! changed costs a sixth of that. Whatever is done to a file or to its own name shows in its version: its
 //! times, its length, its number of names. What does not show is that a directory above it was moved. Of
-//! those that the writer moves it tells us; of anybody else's (an operator's `mv`) it is learnt within
+//! those that the writer moves it tells us; of anybody else's (an operator's `mv`) it is learnt within about
 //! [`Descriptors::RESOLVED_FOR`].
 //!
-//! Each thread opens for itself: two that ask the kernel about one open file wait for each other too.
+//! Each thread opens for itself: two that ask the kernel about one open file wait for each other.
 
 use std::fmt;
 use std::time::Duration;
@@ -202,7 +202,7 @@ mod tests {
     fn a_directory_that_somebody_moves_is_gone_soon() {
         let tree = Tree::new();
         std::fs::rename(tree.root.path().join("docker"), tree.root.path().join("away")).unwrap();
-        sleep(Descriptors::RESOLVED_FOR);
+        sleep(Descriptors::RESOLVED_FOR + Duration::from_millis(200));
         assert_eq!(tree.read(), None);
     }
 }

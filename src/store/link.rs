@@ -66,7 +66,7 @@ impl Links {
             len => return Poll::Ready(Err(corrupt(format!("it has {len} bytes, and a link is one digest")))),
         };
         let digest = parse_link(&content).map_err(|error| corrupt(format!("it holds no digest: {error}")))?;
-        // Who may wait runs on a thread that asks for something else next.
+        // Not on the threads that may wait: they are many, and each would have its own.
         if wait == Wait::Never && found.version.is_settled(SystemTime::now()) {
             let known = self.known.get_or(|| RefCell::new(Cache::new(Self::REMEMBERED)));
             known.borrow_mut().insert(found.version, digest);

@@ -33,7 +33,8 @@ impl<T: Send> Own<T> {
         Generation(self.generation.load(Ordering::Acquire))
     }
 
-    /// Does something with what this thread has of a generation.
+    /// Does something with what this thread has of a generation; of another, older or newer, it lets go. What is done
+    /// must not come back to the same `Own`.
     pub(super) fn with<R>(&self, generation: Generation, act: impl FnOnce(&mut T) -> R) -> R {
         let fresh = || (generation, (self.make)());
         let mut own = self.threads.get_or(|| RefCell::new(fresh())).borrow_mut();
