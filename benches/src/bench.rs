@@ -151,9 +151,9 @@ impl Bench {
         &mut self,
         case: &str,
         subjects: &mut [S],
-        ask: impl FnMut(&Self, &mut S) -> Result<Measured>,
+        mut ask: impl FnMut(&Self, &mut S) -> Result<Measured>,
     ) {
-        self.repeat(self.scale.pairs, case, subjects, ask);
+        self.repeat(self.scale.pairs, &[case], subjects, |bench, it, _| ask(bench, it));
     }
 
     /// Asks each subject `turns` times in each round, in turn with the others: for what takes little time and differs
@@ -163,9 +163,9 @@ impl Bench {
         turns: usize,
         case: &str,
         subjects: &mut [S],
-        ask: impl FnMut(&Self, &mut S) -> Result<Measured>,
+        mut ask: impl FnMut(&Self, &mut S) -> Result<Measured>,
     ) {
-        self.repeat(self.scale.pairs * turns, case, subjects, ask);
+        self.repeat(self.scale.pairs * turns, &[case], subjects, |bench, it, _| ask(bench, it));
     }
 
     /// Asks each subject once, for what takes long and varies little.
@@ -173,9 +173,9 @@ impl Bench {
         &mut self,
         case: &str,
         subjects: &mut [S],
-        ask: impl FnMut(&Self, &mut S) -> Result<Measured>,
+        mut ask: impl FnMut(&Self, &mut S) -> Result<Measured>,
     ) {
-        self.repeat(1, case, subjects, ask);
+        self.repeat(1, &[case], subjects, |bench, it, _| ask(bench, it));
     }
 
     /// [`short_turns`](Self::short_turns) in several cases that are to be compared with each other: each round asks all
@@ -185,33 +185,27 @@ impl Bench {
         turns: usize,
         cases: &[String],
         subjects: &mut [S],
-        mut ask: impl FnMut(&Self, &mut S, usize) -> Result<Measured>,
+        ask: impl FnMut(&Self, &mut S, usize) -> Result<Measured>,
     ) {
-        let wanted: Vec<_> = cases.iter().enumerate().filter(|(_, case)| self.is_wanted(case)).collect();
-        let mut failed = Vec::new();
-        for pair in 0..self.scale.pairs * turns {
-            for &(number, case) in &wanted {
-                self.round(pair, case, subjects, &mut failed, &mut |bench, it| ask(bench, it, number));
-            }
-        }
-        wanted.into_iter().for_each(|(_, case)| self.say(case));
+        self.repeat(self.scale.pairs * turns, cases, subjects, ask);
     }
 
     fn repeat<S: Subject>(
         &mut self,
         pairs: usize,
-        case: &str,
+        cases: &[impl AsRef<str>],
         subjects: &mut [S],
-        mut ask: impl FnMut(&Self, &mut S) -> Result<Measured>,
+        mut ask: impl FnMut(&Self, &mut S, usize) -> Result<Measured>,
     ) {
-        if !self.is_wanted(case) {
-            return;
-        }
+        let cases = cases.iter().map(AsRef::as_ref).enumerate();
+        let wanted: Vec<_> = cases.filter(|(_, case)| self.is_wanted(case)).collect();
         let mut failed = Vec::new();
         for pair in 0..pairs {
-            self.round(pair, case, subjects, &mut failed, &mut ask);
+            for &(number, case) in &wanted {
+                self.round(pair, case, subjects, &mut failed, &mut |bench, it| ask(bench, it, number));
+            }
         }
-        self.say(case);
+        wanted.into_iter().for_each(|(_, case)| self.say(case));
     }
 
     fn is_wanted(&self, case: &str) -> bool {

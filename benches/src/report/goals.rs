@@ -154,6 +154,7 @@ mod tests {
         let other = goal("q", "c", Measure::Seconds, DISTRIBUTION, Bound::AtMost(9.0));
         assert!(matches!(other.judge(&report), Verdict::NotMeasured));
     }
+
     #[test]
     fn a_case_is_compared_with_another_pair_by_pair() {
         let mut report = report(&[
