@@ -187,6 +187,6 @@ impl Caller<'_> {
     /// token names repositories, so its holder may do what anybody may.
     pub(super) fn reads_everywhere(&self) -> bool {
         let anybody = self.access.credentials.policy().anonymous_rights().contains(Right::Pull);
-        anybody || authorize(&self.identity, &Action::Inspect) == Decision::Allow
+        anybody || self.is_allowed(&Action::Inspect)
     }
 }

@@ -45,7 +45,7 @@ struct Head {
 #[derive(Debug)]
 pub(super) enum What {
     /// A manifest, by tag or digest.
-    Manifest(Reference, LinkedReference),
+    Manifest(LinkedReference),
     /// A blob.
     Blob(LinkedBlob),
 }
@@ -53,9 +53,8 @@ pub(super) enum What {
 impl Asked {
     /// The manifest of a reference as it stands in a path.
     pub(super) fn manifest(name: RepositoryName, reference: &str) -> Result<Self, Error> {
-        let reference = existing(reference)?;
-        let linked = LinkedReference::new(&name, &reference);
-        Ok(Self::new(name, What::Manifest(reference, linked)))
+        let reference = LinkedReference::new(&name, existing(reference)?);
+        Ok(Self::new(name, What::Manifest(reference)))
     }
 
     /// The blob of a digest as it stands in a path.
@@ -67,8 +66,8 @@ impl Asked {
     /// The name of the endpoint that it is asked of, for logs and metrics.
     pub(super) fn operation(&self, part: Part) -> &'static str {
         match (&self.what, part) {
-            (What::Manifest(..), Part::AsAsked) => "GetManifest",
-            (What::Manifest(..), Part::Head) => "HeadManifest",
+            (What::Manifest(_), Part::AsAsked) => "GetManifest",
+            (What::Manifest(_), Part::Head) => "HeadManifest",
             (What::Blob(_), Part::AsAsked) => "GetBlob",
             (What::Blob(_), Part::Head) => "HeadBlob",
         }

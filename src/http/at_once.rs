@@ -35,9 +35,7 @@ impl Api {
         }
         let response = match &asked.what {
             What::Blob(blob) => blobs::at_once(registry, headers, &asked, blob, part),
-            What::Manifest(reference, linked) => {
-                manifests::at_once(registry, headers, &asked, (reference, linked), part)
-            }
+            What::Manifest(reference) => manifests::at_once(registry, headers, &asked, reference, part),
         }?;
         let user = caller.identity().shared_name();
         let note = AccessNote { operation: asked.operation(part), user, error: None };

@@ -143,8 +143,8 @@ where
     };
     let answered = match &asked.what {
         What::Blob(blob) => blobs::get(call.registry, call.headers, &asked, blob.digest(), part).await?,
-        What::Manifest(reference, _) => {
-            manifests::get(call.registry, call.headers, &asked, reference, part).await?
+        What::Manifest(reference) => {
+            manifests::get(call.registry, call.headers, &asked, reference.reference(), part).await?
         }
     };
     if matches!(target, Target::Route(_)) {

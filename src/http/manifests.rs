@@ -55,11 +55,11 @@ pub(super) fn at_once(
     registry: &Registry,
     headers: &HeaderMap,
     asked: &Asked,
-    (reference, linked): (&Reference, &LinkedReference),
+    reference: &LinkedReference,
     part: Part,
 ) -> Option<Response<Body>> {
-    tell(registry, reference, part);
-    let manifest = registry.manifest_at_once(linked)?;
+    tell(registry, reference.reference(), part);
+    let manifest = registry.manifest_at_once(reference)?;
     unless_known(registry, headers, asked, manifest).ok()
 }
 

@@ -40,20 +40,30 @@ pub struct StoredManifest {
 
 /// A manifest by tag or by digest, where it is to be looked for.
 #[derive(Debug)]
-pub enum LinkedReference {
-    /// What a tag points at.
+pub struct LinkedReference {
+    reference: Reference,
+    linked: Linked,
+}
+
+#[derive(Debug)]
+enum Linked {
     Tag(LinkedTag),
-    /// What has a digest.
     Digest(LinkedBlob),
 }
 
 impl LinkedReference {
     /// A manifest of a repository.
-    pub fn new(name: &RepositoryName, reference: &Reference) -> Self {
-        match reference {
-            Reference::Tag(tag) => Self::Tag(LinkedTag::new(name, tag)),
-            Reference::Digest(digest) => Self::Digest(LinkedBlob::revision(name, digest)),
-        }
+    pub fn new(name: &RepositoryName, reference: Reference) -> Self {
+        let linked = match &reference {
+            Reference::Tag(tag) => Linked::Tag(LinkedTag::new(name, tag)),
+            Reference::Digest(digest) => Linked::Digest(LinkedBlob::revision(name, digest)),
+        };
+        Self { reference, linked }
+    }
+
+    /// The tag or the digest.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
     }
 }
 
@@ -92,9 +102,9 @@ impl Registry {
             let content = self.store().revision_at_once(revision)?;
             Some(StoredManifest { digest: *revision.digest(), content })
         };
-        match reference {
-            LinkedReference::Digest(revision) => stored(revision),
-            LinkedReference::Tag(tag) => stored(&*self.store().tag_at_once(tag)?),
+        match &reference.linked {
+            Linked::Digest(revision) => stored(revision),
+            Linked::Tag(tag) => stored(&*self.store().tag_at_once(tag)?),
         }
     }
 

@@ -55,7 +55,7 @@ impl Descriptors {
     /// What this thread found under a name a moment ago; whether it has changed is for the caller to ask of the
     /// file.
     pub(super) fn find(&self, path: &str) -> Option<Found> {
-        self.0.with(self.generation(), |open| {
+        self.0.with(|open| {
             let open = open.get(path)?;
             (open.resolved.elapsed() < Self::RESOLVED_FOR).then(|| open.found.clone())
         })
@@ -71,13 +71,13 @@ impl Descriptors {
         let is_small = (1..=Self::LARGEST).contains(&found.version.len());
         if is_small && found.version.is_settled(SystemTime::now()) {
             let open = Open { found: found.clone(), resolved: Tick::now() };
-            self.0.with(generation, |files| files.insert(path.into(), open));
+            self.0.with_of(generation, |files| files.insert(path.into(), open));
         }
     }
 
     /// Closes a file that is no longer what its name means.
     pub(super) fn forget(&self, path: &str) {
-        self.0.with(self.generation(), |open| open.remove(path));
+        self.0.with(|open| open.remove(path));
     }
 
     /// None is what its name means any more: a directory was moved. Each thread closes its own when it looks for

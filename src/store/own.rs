@@ -28,14 +28,18 @@ impl<T: Send> Own<T> {
         Self { generation: AtomicU64::new(0), threads: ThreadLocal::new(), make: Box::new(make) }
     }
 
-    /// To be asked before anything is looked up that a thread is to [have](Own::with).
+    /// To be asked before anything is looked up that a thread is to [have](Own::with_of).
     pub(super) fn generation(&self) -> Generation {
         Generation(self.generation.load(Ordering::Acquire))
     }
 
-    /// Does something with what this thread has of a generation; of another, older or newer, it lets go. What is done
-    /// must not come back to the same `Own`.
-    pub(super) fn with<R>(&self, generation: Generation, act: impl FnOnce(&mut T) -> R) -> R {
+    /// Does something with what this thread has now. What is done must not come back to the same `Own`.
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> R {
+        self.with_of(self.generation(), act)
+    }
+
+    /// [`with`](Own::with) for what was found in a generation: of what is of another, older or newer, the thread lets go.
+    pub(super) fn with_of<R>(&self, generation: Generation, act: impl FnOnce(&mut T) -> R) -> R {
         let fresh = || (generation, (self.make)());
         let mut own = self.threads.get_or(|| RefCell::new(fresh())).borrow_mut();
         if own.0 != generation {
@@ -66,7 +70,7 @@ mod tests {
     fn each_thread_has_its_own_until_it_is_revoked() {
         let own = Own::new(Vec::new);
         let push = |item: char| {
-            own.with(own.generation(), |it| {
+            own.with(|it| {
                 it.push(item);
                 it.iter().collect::<String>()
             })
@@ -76,7 +80,7 @@ mod tests {
         let before = own.generation();
         own.revoke();
         assert_eq!(push('d'), "d");
-        own.with(before, |it| it.push('e'));
+        own.with_of(before, |it| it.push('e'));
         assert_eq!(push('f'), "f", "what was found before is not had after");
     }
 }
